@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* Converting a checkpoint: prepare (headers and plan, nothing written), look at the plan, run. */
+#ifndef TENSORPORT_CONVERT_H
+#define TENSORPORT_CONVERT_H
+
+#include <stdbool.h>
+
+#include "checkpoint.h"
+#include "progress.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum tp_precision { TP_PRECISION_FLOAT16 = 0, TP_PRECISION_FLOAT32, TP_PRECISION_BFLOAT16, TP_PRECISION_KEEP };
+enum tp_overflow { TP_OVERFLOW_ERROR = 0, TP_OVERFLOW_SATURATE, TP_OVERFLOW_INF };
+enum tp_oversize { TP_OVERSIZE_SPLIT = 0, TP_OVERSIZE_OWN_SHARD, TP_OVERSIZE_ERROR };
+enum tp_tree { TP_TREE_FLAT = 0, TP_TREE_NESTED };
+
+struct tp_glob_list {
+    const char *const *items; /* bytewise globs on tensor names; '*' crosses dots, '?' and [set] as in a shell */
+    size_t count;
+};
+
+/* Zero (after setting input and output) is the default of every member. All pointers are borrowed until
+ * tp_conversion_free. */
+struct tp_convert_options {
+    const char *input;  /* folder or file */
+    const char *output; /* folder to make */
+    enum tp_precision precision;
+    enum tp_overflow on_overflow;
+    enum tp_oversize oversize;
+    enum tp_tree tree;
+    struct tp_glob_list keep_dtype, include, exclude;
+    uint64_t shard_size_bytes; /* 0: 1,800,000,000 */
+    uint64_t max_memory_bytes; /* peak RSS aimed at, beside 0.5 KiB and the name of each tensor; 0: 32 MiB a worker */
+    unsigned workers;          /* 0: one a CPU */
+    bool compat;               /* dtypes that older readers do not know are stored as uint8 */
+    bool ignore_index;
+    bool overwrite;   /* replace an output that TensorPort made */
+    bool skip_verify; /* do not read the result back */
+    bool sha256;      /* whole-file digests and SHA256SUMS */
+    bool sync;        /* survive a power cut: fsync files, folders, manifest */
+    const char *cpu;  /* lower the kernel level: "scalar", "avx2", "avx512", "neon"; NULL: the best there is */
+    tp_progress_fn progress;
+    void *progress_user;
+};
+
+struct tp_conversion; /* opaque: checkpoint, plan and layout */
+
+/* Read the headers and make the plan. Everything that can be refused without touching data is refused here, all
+ * faults at once. Nothing is written, the output folder is only looked at. The caller owns *out. */
+TP_API TP_MUST_CHECK enum tp_status tp_conversion_prepare(struct tp_conversion **out,
+                                                          const struct tp_convert_options *options,
+                                                          struct tp_error *err);
+TP_API void tp_conversion_free(struct tp_conversion *cv); /* NULL is fine */
+
+TP_API const struct tp_checkpoint *tp_conversion_source(const struct tp_conversion *cv);
+
+struct tp_plan_array {
+    const char *name; /* keys joined by '/' (--tree nested), or the tensor's own name; valid until the next call */
+    enum tp_dtype source_dtype;
+    enum tp_dtype dtype;    /* as written */
+    const char *numpy_name; /* name in the file; "uint8" where --compat stores a view */
+    const uint64_t *shape;  /* as written */
+    unsigned rank;
+    uint64_t size_bytes;
+    uint32_t first_file, last_file; /* they differ for an array split over several shards */
+    unsigned part_count;            /* 1 unless split */
+};
+struct tp_plan_file {
+    const char *name;
+    uint64_t size_bytes;
+    uint32_t array_count;
+};
+struct tp_plan_totals {
+    uint64_t array_count, parameter_count;
+    uint64_t source_bytes; /* tensor data that will be read */
+    uint64_t output_bytes; /* all files, framing included, side files and manifest estimated */
+    uint64_t free_bytes;   /* on the output's file system now */
+    uint64_t memory_bytes; /* what the buffers and tables will take */
+    uint32_t file_count;
+    unsigned workers;
+    uint32_t cast_count;     /* arrays whose dtype changes */
+    uint32_t narrowed_count; /* ... to one that cannot hold every value */
+    uint32_t group_count;    /* quantised groups passed through */
+};
+TP_API void tp_conversion_totals(const struct tp_conversion *cv, struct tp_plan_totals *out);
+TP_API void tp_conversion_array(const struct tp_conversion *cv, uint32_t index, struct tp_plan_array *out);
+TP_API void tp_conversion_file(const struct tp_conversion *cv, uint32_t index, struct tp_plan_file *out);
+
+/* One row for each pair of dtypes that was cast. */
+struct tp_cast_row {
+    enum tp_dtype from, to;
+    uint32_t array_count;
+    uint64_t value_count;
+    uint64_t overflow_count; /* finite values that became infinite, or were saturated */
+    uint64_t flushed_count;  /* non-zero values that became zero */
+};
+/* An array with values that did not fit. */
+struct tp_value_row {
+    const char *name; /* printable */
+    enum tp_dtype from, to;
+    uint64_t overflow_count, flushed_count;
+    double min, max; /* of the finite source values */
+    const uint64_t *shape;
+    unsigned rank;
+};
+
+struct tp_convert_report {
+    uint32_t array_count, file_count;
+    uint64_t parameter_count, read_bytes, written_bytes; /* bytes of tensor data read; bytes of all files written */
+    double convert_s, hash_s, verify_s;
+    bool verified;
+    unsigned workers;
+    uint32_t dtype_count[TP_DTYPE_COUNT]; /* arrays of each dtype written */
+    uint64_t dtype_bytes[TP_DTYPE_COUNT];
+    struct tp_cast_row *casts;
+    size_t cast_count;
+    struct tp_value_row *values; /* arrays with overflow first, then with values flushed to zero, by count */
+    size_t value_count;
+    char **notes; /* printable lines: groups kept, BOOL bytes beyond 1, files renamed, views, ... */
+    size_t note_count;
+    char manifest_path[1024];
+};
+
+/* Do it. `report` may be NULL; otherwise it is filled also when values overflow (TP_ERR_VALUE: report->values then
+ * lists every offender), and the caller releases it. The source is never written to. On failure nothing appears
+ * under the output's name. */
+TP_API TP_MUST_CHECK enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_report *report,
+                                                      struct tp_error *err);
+TP_API void tp_convert_report_release(struct tp_convert_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
