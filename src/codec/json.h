@@ -2,8 +2,8 @@
 /* JSON, strictly (RFC 8259, UTF-8, no duplicate checks here), pulled token by token in bounded memory.
  *
  * The reader takes text from a callback in pieces, so that a 100 MB header needs 64 KiB. It accepts what the
- * table in docs/formats/safetensors.md says; every refusal names the byte where it happened. Nesting deeper
- * than 128 is refused; nothing recurses. */
+ * table in docs/formats/safetensors.md says; every refusal names the byte where it happened. Nesting of 128
+ * levels is refused; nothing recurses. */
 #ifndef TP_CODEC_JSON_H
 #define TP_CODEC_JSON_H
 
@@ -32,8 +32,10 @@ struct tp_json_token {
     size_t len;
     uint64_t uint_value;
     double number_value;
-    uint64_t offset; /* of the token's first byte in the text */
-    bool has_nul;    /* text contains a NUL byte */
+    uint64_t offset;   /* of the token's first byte in the text */
+    uint64_t full_len; /* of a string before it was cut; else len */
+    bool has_nul;      /* text contains a NUL byte */
+    bool cut;          /* a string longer than string_max, see tp_json_cut_strings */
 };
 
 /* Give up to `cap` further bytes of text in dst; *got == 0 means the end. */
@@ -42,19 +44,21 @@ typedef enum tp_status (*tp_json_read_fn)(void *user, char *dst, size_t cap, siz
 struct tp_json; /* opaque */
 
 /* `what` is the word used in messages: "header", "index". Strings longer than `string_max` bytes (unescaped) are
- * refused with TP_ERR_LIMIT; longer numbers than 256 bytes too. */
-enum tp_status tp_json_open(struct tp_json **out, tp_json_read_fn read, void *user, const char *what,
-                            size_t string_max, struct tp_error *err);
+ * refused with TP_ERR_LIMIT; numbers longer than 256 bytes with TP_ERR_FORMAT. */
+enum tp_status tp_json_open(struct tp_json **out, tp_json_read_fn read, void *user, const char *what, size_t string_max,
+                            struct tp_error *err);
 /* From memory; `text` must outlive the reader. */
 enum tp_status tp_json_open_text(struct tp_json **out, const char *text, size_t len, const char *what,
                                  size_t string_max, struct tp_error *err);
 void tp_json_close(struct tp_json *json);
+/* From now on strings longer than string_max are validated, cut at string_max and marked, not refused. */
+void tp_json_cut_strings(struct tp_json *json);
 
 enum tp_status tp_json_next(struct tp_json *json, struct tp_json_token *token, struct tp_error *err);
 /* Next token, which must be of `type`; else TP_ERR_FORMAT "expected a string for 'dtype', found an object". */
 enum tp_status tp_json_expect(struct tp_json *json, enum tp_json_type type, const char *what,
                               struct tp_json_token *token, struct tp_error *err);
-/* Skip the rest of the value whose first token is `first` (nothing for scalars). */
+/* Skip the rest of the value whose first token is `first` (nothing for scalars). Strings inside may have any length. */
 enum tp_status tp_json_skip(struct tp_json *json, const struct tp_json_token *first, struct tp_error *err);
 /* "an object", "a string", ... for messages. */
 const char *tp_json_type_name(enum tp_json_type type);
@@ -68,7 +72,8 @@ struct tp_json_writer {
     struct tp_error *err;
     enum tp_status status;
     size_t used;
-    bool comma; /* a comma is due before the next key or value */
+    bool comma;   /* a comma is due before the next key or value */
+    bool newline; /* a newline is due, after the comma */
     char buffer[1 << 14];
 };
 void tp_json_writer_init(struct tp_json_writer *w, tp_json_write_fn write, void *user, struct tp_error *err);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* tensorport convert: options to a struct, then prepare, look, run, tell. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "print.h"
+#include "signals.h"
+#include "survey.h"
+#include "text.h"
+
+/* In the order of the enums of convert.h; the first is the default. */
+static const char *const format_choices[] = {"msgpack", NULL};
+static const char *const format_planned[] = {"orbax", "jax", "safetensors", NULL};
+static const char *const precision_choices[] = {"float16", "float32", "bfloat16", "keep", NULL};
+static const char *const overflow_choices[] = {"error", "saturate", "inf", NULL};
+static const char *const oversize_choices[] = {"split", "own-shard", "error", NULL};
+static const char *const tree_choices[] = {"flat", "nested", NULL};
+
+#define AT(member) offsetof(struct convert_args, member)
+
+static const struct option_row rows[] = {
+    OPT_SECTION("Input and output"),
+    OPT_TEXT('i', "input", "PATH", input,
+             "the checkpoint: a folder with or without an index, or one .safetensors file"),
+    OPT_TEXT('o', "output", "DIR", output, "the folder to make; it must not be there yet, or be empty"),
+    OPT_FLAG(0, "overwrite", overwrite, "replace an output that TensorPort made; files that are not its own stay"),
+    OPT_CHOICE("format", "NAME", format, format_choices, format_planned, "what to write"),
+    OPT_LIST("include", "GLOB", include,
+             "take only the tensors whose names match; may be given several times. '*' crosses dots"),
+    OPT_LIST("exclude", "GLOB", exclude, "leave out the tensors whose names match; may be given several times"),
+    OPT_FLAG(0, "ignore-index", ignore_index,
+             "read every .safetensors file of the folder, whatever model.safetensors.index.json says"),
+
+    OPT_SECTION("Values"),
+    OPT_CHOICE("precision", "DTYPE", precision, precision_choices, NULL,
+               "what floating-point tensors (F64, F32, F16, BF16) become; integers, booleans and quantised tensors "
+               "keep their bytes"),
+    OPT_LIST("keep-dtype", "GLOB", keep_dtype, "leave the dtype of these tensors as it is; may be given several times"),
+    OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices, NULL,
+               "what to do about values too large for the new dtype: stop and list them, write the largest finite "
+               "value, or write infinity"),
+    OPT_FLAG(0, "compat", compat, "store dtypes that older readers do not know (some float8, float4) as uint8"),
+
+    OPT_SECTION("Layout"),
+    OPT_SIZE("shard-size", shard_size, 1000, 1000000000, "no file is larger: 1.8 (GB), 1800MB, 1.7GiB; default: 1.8"),
+    OPT_CHOICE("oversize", "WHAT", oversize, oversize_choices, NULL,
+               "what to do about an array larger than a shard: split it over several, give it a larger file of its "
+               "own, or refuse"),
+    OPT_CHOICE("tree", "SHAPE", tree, tree_choices, NULL,
+               "keys: the tensors' names as they are, or dicts nested at their dots"),
+
+    OPT_SECTION("Running"),
+    OPT_WORKERS,
+    OPT_MAX_MEMORY,
+    OPT_FLAG(0, "skip-verify", skip_verify, "do not read the result back"),
+    OPT_FLAG(0, "sha256", sha256, "add SHA256SUMS, which sha256sum -c checks"),
+    OPT_FLAG(0, "sync", sync, "wait until everything is on the disk, to survive a power cut"),
+    OPT_CPU,
+
+    OPT_SECTION("Reporting"),
+    OPT_FLAG('n', "dry-run", dry_run,
+             "print the plan (every array, dtype, shape, file and size, disk and memory needed); write nothing"),
+    OPT_PROGRESS,
+    OPT_QUIET,
+    OPT_JSON,
+    OPT_HELP,
+    OPT_END,
+};
+
+static struct tp_glob_list globs(const struct text_list *list)
+{
+    return (struct tp_glob_list){.items = (const char *const *)list->items, .count = list->count};
+}
+
+static struct tp_convert_options options_of(const struct convert_args *args, const char *cpu, struct bar *bar)
+{
+    return (struct tp_convert_options){
+        .input = args->input,
+        .output = args->output,
+        .precision = (enum tp_precision)args->precision,
+        .on_overflow = (enum tp_overflow)args->on_overflow,
+        .oversize = (enum tp_oversize)args->oversize,
+        .tree = (enum tp_tree)args->tree,
+        .keep_dtype = globs(&args->keep_dtype),
+        .include = globs(&args->include),
+        .exclude = globs(&args->exclude),
+        .shard_size_bytes = args->shard_size,
+        .max_memory_bytes = args->max_memory,
+        .workers = args->workers,
+        .compat = args->compat,
+        .ignore_index = args->ignore_index,
+        .overwrite = args->overwrite,
+        .skip_verify = args->skip_verify,
+        .sha256 = args->sha256,
+        .sync = args->sync,
+        .cpu = cpu,
+        .progress = bar_progress,
+        .progress_user = bar,
+    };
+}
+
+/* The two lines that open a run: what is read, what will be written. */
+static void say_opening(const struct convert_args *args, const struct tp_conversion *cv)
+{
+    const struct tp_checkpoint *source = tp_conversion_source(cv);
+    const struct tp_model_facts *facts = tp_checkpoint_facts(source);
+    uint64_t shard_size = args->shard_size ? args->shard_size : 1800000000;
+    uint32_t files = tp_checkpoint_file_count(source);
+    uint32_t tensors = tp_checkpoint_tensor_count(source);
+    struct tp_plan_totals totals;
+    struct survey survey;
+    char dtypes[512];
+    tp_conversion_totals(cv, &totals);
+    survey_take(&survey, source);
+    survey_list_dtypes(&survey, dtypes, sizeof dtypes);
+    fprintf(stderr, "%s: %s tensor%s in %s file%s, %s (%s)%s%s\n", text_name(tp_checkpoint_path(source)).s,
+            text_count(tensors).s, text_s(tensors), text_count(files).s, text_s(files), text_size(survey.bytes).s,
+            dtypes, facts->architecture ? ", " : "", facts->architecture ? text_name(facts->architecture).s : "");
+    fprintf(stderr, "to %s, %s, %s shard%s of at most %s, %s; %u worker%s, %s\n", format_choices[args->format],
+            precision_choices[args->precision], text_count(totals.file_count).s, text_s(totals.file_count),
+            text_size(shard_size).s, text_size(totals.output_bytes).s, totals.workers, text_s(totals.workers),
+            text_size(totals.memory_bytes).s);
+}
+
+static int run_conversion(const struct convert_args *args, struct tp_conversion *cv, struct bar *bar)
+{
+    struct tp_convert_report report;
+    struct tp_error err;
+    int code = 0;
+    memset(&report, 0, sizeof report);
+    if (!args->quiet)
+        say_opening(args, cv);
+    enum tp_status status = tp_conversion_run(cv, &report, &err);
+    bar_clear(bar);
+    if (status == TP_OK) {
+        summary_print(args, cv, &report);
+    } else if (status == TP_ERR_VALUE && report.value_count > 0) {
+        overflow_print(&report);
+        code = tp_status_exit_code(status);
+    } else {
+        code = command_failed(bar, &err, "nothing was written under the name", args->output);
+    }
+    tp_convert_report_release(&report);
+    return code;
+}
+
+static int convert_run(const void *args_)
+{
+    const struct convert_args *args = args_;
+    struct tp_conversion *cv = NULL;
+    struct tp_error err;
+    struct bar bar;
+    const char *cpu;
+    int code = 0;
+    if (!args->input || !args->output)
+        return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
+                                 args->input    ? "--output"
+                                 : args->output ? "--input"
+                                                : "--input and --output",
+                                 args->input ? text_name(args->input).s : "MODEL",
+                                 args->output ? text_name(args->output).s : "MODEL-jax");
+    if (!cpu_level_choose(args->cpu, &cpu))
+        return EXIT_USAGE;
+    signals_catch();
+    signals_ignore_pipe();
+    bar_init(&bar, (enum bar_mode)args->progress, args->quiet);
+    struct tp_convert_options options = options_of(args, cpu, &bar);
+    if (tp_conversion_prepare(&cv, &options, &err) != TP_OK)
+        return command_failed(&bar, &err, "nothing was written", NULL);
+    print_checkpoint_notes(tp_conversion_source(cv));
+    if (args->dry_run)
+        plan_print(args, cv);
+    else
+        code = run_conversion(args, cv, &bar);
+    tp_conversion_free(cv);
+    return code;
+}
+
+const struct command command_convert = {
+    .name = "convert",
+    .synopsis = "convert --input PATH --output DIR [options]",
+    .summary = "write a checkpoint that JAX loads, and read it back to prove it",
+    .description =
+        "Converts a safetensors checkpoint to sharded Flax MessagePack, and reads the result back to prove it. Every "
+        "name stays as it is. Nothing appears under the output's name until all of it is there; the source is only "
+        "ever read.",
+    .examples = "  tensorport convert -i models/llama -o models/llama-jax\n"
+                "  tensorport convert -i models/llama -o out --precision keep --shard-size 5GB\n"
+                "  tensorport convert -i model.safetensors -o out --shard-size 1.8 --workers 8\n"
+                "  tensorport convert -i models/gpt2 -o out --keep-dtype '*masked_bias'\n"
+                "  tensorport convert -i models/llama -o out --dry-run\n",
+    .operand_letters = "io",
+    .options = rows,
+    .args_size = sizeof(struct convert_args),
+    .run = convert_run,
+};

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* tensorport convert --dry-run: the plan, on stdout. */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "json.h"
+#include "print.h"
+#include "survey.h"
+#include "text.h"
+
+enum { NAME_WIDTH_MAX = 60, SHAPE_WIDTH_MAX = 24, DTYPE_WIDTH = 20, SIZE_WIDTH = 7 };
+
+/* Wide enough for most rows; longer names push their row to the right. */
+struct widths {
+    size_t name, shape, file;
+};
+
+static size_t wider(size_t width, const char *text, size_t most)
+{
+    size_t columns = text_columns(text);
+    return columns > width && columns <= most ? columns : width;
+}
+
+static void widths_measure(struct widths *w, struct tp_conversion *cv, const struct tp_plan_totals *totals)
+{
+    *w = (struct widths){.name = 5, .shape = 5, .file = 4};
+    for (uint32_t i = 0; i < totals->array_count; i++) {
+        struct tp_plan_array array;
+        tp_conversion_array(cv, i, &array);
+        w->name = wider(w->name, text_name(array.name).s, NAME_WIDTH_MAX);
+        w->shape = wider(w->shape, text_shape(array.shape, array.rank).s, SHAPE_WIDTH_MAX);
+    }
+    for (uint32_t i = 0; i < totals->file_count; i++) {
+        struct tp_plan_file file;
+        tp_conversion_file(cv, i, &file);
+        w->file = wider(w->file, file.name, NAME_WIDTH_MAX);
+    }
+}
+
+static const char *file_name(const struct tp_conversion *cv, uint32_t index)
+{
+    struct tp_plan_file file;
+    tp_conversion_file(cv, index, &file);
+    return file.name;
+}
+
+static void say_array(const struct tp_conversion *cv, const struct tp_plan_array *array, const struct widths *w)
+{
+    char dtype[64];
+    const char *from = survey_dtype_name(array->source_dtype);
+    bool same =
+        array->dtype == array->source_dtype && strcmp(array->numpy_name, tp_dtype_numpy_name(array->source_dtype)) == 0;
+    snprintf(dtype, sizeof dtype, "%s%s%s", from, same ? "" : " -> ", same ? "" : array->numpy_name);
+    print_cell(text_name(array->name).s, w->name);
+    print_cell(dtype, DTYPE_WIDTH);
+    print_cell(text_shape(array->shape, array->rank).s, w->shape);
+    printf("%*s  %s", SIZE_WIDTH, text_size(array->size_bytes).s, file_name(cv, array->first_file));
+    if (array->last_file != array->first_file)
+        printf(" to %s, %u parts", file_name(cv, array->last_file), array->part_count);
+    putchar('\n');
+}
+
+static void say_totals(const struct tp_plan_totals *t)
+{
+    uint32_t kept = t->group_count;
+    printf("arrays  %s (%s cast, %s of them to a narrower dtype), %s parameters\n", text_count(t->array_count).s,
+           text_count(t->cast_count).s, text_count(t->narrowed_count).s, text_about(t->parameter_count).s);
+    if (kept)
+        printf("        %s quantised group%s pass%s through untouched\n", text_count(kept).s, text_s(kept),
+               kept == 1 ? "es" : "");
+    printf("disk    %s read, %s in %s file%s written, %s free%s\n", text_size(t->source_bytes).s,
+           text_size(t->output_bytes).s, text_count(t->file_count).s, text_s(t->file_count), text_size(t->free_bytes).s,
+           t->free_bytes < t->output_bytes ? ": not enough" : "");
+    printf("memory  %s, %u worker%s\n", text_size(t->memory_bytes).s, t->workers, text_s(t->workers));
+    puts("nothing was written (--dry-run)");
+}
+
+static void say_plan(struct tp_conversion *cv, const struct tp_plan_totals *totals)
+{
+    struct widths w;
+    widths_measure(&w, cv, totals);
+    print_cell("array", w.name);
+    print_cell("dtype", DTYPE_WIDTH);
+    print_cell("shape", w.shape);
+    printf("%*s  file\n", SIZE_WIDTH, "size");
+    for (uint32_t i = 0; i < totals->array_count; i++) {
+        struct tp_plan_array array;
+        tp_conversion_array(cv, i, &array);
+        say_array(cv, &array, &w);
+    }
+    putchar('\n');
+    print_cell("file", w.file);
+    printf("%*s  arrays\n", SIZE_WIDTH, "size");
+    for (uint32_t i = 0; i < totals->file_count; i++) {
+        struct tp_plan_file file;
+        tp_conversion_file(cv, i, &file);
+        print_cell(file.name, w.file);
+        printf("%*s  %s\n", SIZE_WIDTH, text_size(file.size_bytes).s, text_count(file.array_count).s);
+    }
+    putchar('\n');
+    say_totals(totals);
+}
+
+/* ---- --json ---- */
+
+static void json_array(struct json *j, const struct tp_conversion *cv, const struct tp_plan_array *array)
+{
+    json_open(j, NULL, '{');
+    json_text(j, "name", array->name);
+    json_text(j, "source_dtype", survey_dtype_name(array->source_dtype));
+    json_text(j, "dtype", array->numpy_name);
+    json_shape(j, "shape", array->shape, array->rank);
+    json_count(j, "bytes", array->size_bytes);
+    json_text(j, "first_file", file_name(cv, array->first_file));
+    json_text(j, "last_file", file_name(cv, array->last_file));
+    json_count(j, "parts", array->part_count);
+    json_close(j, '}');
+}
+
+static void json_totals(struct json *j, const struct tp_plan_totals *t)
+{
+    json_open(j, "totals", '{');
+    json_count(j, "arrays", t->array_count);
+    json_count(j, "files", t->file_count);
+    json_count(j, "parameters", t->parameter_count);
+    json_count(j, "source_bytes", t->source_bytes);
+    json_count(j, "output_bytes", t->output_bytes);
+    json_count(j, "free_bytes", t->free_bytes);
+    json_count(j, "memory_bytes", t->memory_bytes);
+    json_count(j, "workers", t->workers);
+    json_count(j, "cast", t->cast_count);
+    json_count(j, "narrowed", t->narrowed_count);
+    json_count(j, "groups", t->group_count);
+    json_close(j, '}');
+}
+
+static void json_plan(const struct convert_args *args, struct tp_conversion *cv, const struct tp_plan_totals *totals)
+{
+    struct json j = {.out = stdout};
+    json_open(&j, NULL, '{');
+    json_text(&j, "tensorport", tp_version());
+    json_text(&j, "input", args->input);
+    json_text(&j, "output", args->output);
+    json_bool(&j, "dry_run", true);
+    json_totals(&j, totals);
+    json_open(&j, "files", '[');
+    for (uint32_t i = 0; i < totals->file_count; i++) {
+        struct tp_plan_file file;
+        tp_conversion_file(cv, i, &file);
+        json_open(&j, NULL, '{');
+        json_text(&j, "name", file.name);
+        json_count(&j, "bytes", file.size_bytes);
+        json_count(&j, "arrays", file.array_count);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    json_open(&j, "arrays", '[');
+    for (uint32_t i = 0; i < totals->array_count; i++) {
+        struct tp_plan_array array;
+        tp_conversion_array(cv, i, &array);
+        json_array(&j, cv, &array);
+    }
+    json_close(&j, ']');
+    json_close(&j, '}');
+    putchar('\n');
+}
+
+void plan_print(const struct convert_args *args, struct tp_conversion *cv)
+{
+    struct tp_plan_totals totals;
+    tp_conversion_totals(cv, &totals);
+    if (args->json)
+        json_plan(args, cv, &totals);
+    else if (!args->quiet)
+        say_plan(cv, &totals);
+}

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: MIT
+"""Reading manifest.json (docs/formats/manifest.md) and proving it sound.
+
+The manifest is a file that somebody may have sent: everything that is used later is checked here, once, and
+nothing is allocated by a size it declares unless the files really hold that many bytes. The rest of the package
+trusts what this module returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import FormatError, printable
+
+MANIFEST_NAME = "manifest.json"
+VERSION = 1
+LAYOUTS = ("flax-msgpack",)
+
+_MANIFEST_MAX_BYTES = 1 << 30  # 46 MB describe 100,000 arrays
+_INTEGER_END = 1 << 63
+_RANK_MAX = 64
+_DEPTH_MAX = 500  # JAX's own walk over a tree ends before 1000 levels
+_FILE_NAME = re.compile(r"[^/\\:\x00-\x1f\x7f]+")
+
+_NUMPY_NAMES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+_ML_NAMES = (
+    *("bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"),
+    *("int1", "uint1", "int2", "uint2", "int4", "uint4"),
+)
+# Only these names are ever looked up: numpy.dtype() of a stranger's text could be anything, 'object' included.
+_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in _NUMPY_NAMES}
+_DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _ML_NAMES if hasattr(ml_dtypes, name)}
+
+
+class _UnsoundError(Exception):
+    """A fault whose place the caller knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A data file of the checkpoint, and which file it was when the manifest was read."""
+
+    name: str
+    path: Path
+    size: int
+    """Bytes."""
+    identity: tuple[int, int, int, int]
+    """Device, inode, size, time of change: a file that differs later was replaced or rewritten."""
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor for reading; FormatError if it is no longer the same file."""
+        with open_regular(self.path) as (fd, status):
+            if _identity(status) != self.identity:
+                raise FormatError(f"{self.path}: the file changed since the manifest was read")
+            yield fd
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One contiguous part of an array: `length` bytes at `offset` of a file are its bytes from `first` on."""
+
+    first: int
+    file: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An array as it lies in the files."""
+
+    path: tuple[str, ...]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    view: np.dtype[Any] | None
+    """With --compat: what the uint8 elements stand for."""
+    extents: tuple[Extent, ...]
+    """In the order of bytes; together exactly the array."""
+
+    @property
+    def name(self) -> str:
+        """The keys joined by '/'."""
+        return "/".join(self.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.extents[-1].first + self.extents[-1].length
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that was found sound."""
+
+    folder: Path
+    document: dict[str, Any]
+    """Everything in it but the arrays: options, source, totals, casts, files."""
+    files: tuple[DataFile, ...]
+    entries: tuple[Entry, ...]
+    """In the order of their data."""
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """A descriptor of a regular file and its status. Links are followed: caches of models consist of them."""
+    # Non-blocking, because opening a FIFO would wait for a writer for ever.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"{path}: not a regular file")
+        yield fd, status
+    finally:
+        os.close(fd)
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Read and check `folder`/manifest.json and look at every file that it names.
+
+    Raises:
+        FileNotFoundError: there is no folder or no manifest.
+        FormatError: the manifest or a file is not sound; the message names it and the array.
+    """
+    directory = Path(folder)
+    path = directory / MANIFEST_NAME
+    document = _parse(path, _read_text(directory, path))
+    try:
+        tree = _check_head(document)
+        files = tuple(_data_file(directory, item) for item in _typed(document, "files", list))
+        rows = _typed(document, "arrays", list)
+    except _UnsoundError as fault:
+        raise FormatError(f"{path}: {fault}") from None
+    entries = tuple(_named_entry(path, number, row, tree, files) for number, row in enumerate(rows))
+    _check_paths(path, entries)
+    _check_overlaps(path, files, entries)
+    del document["arrays"]
+    return Manifest(directory, document, files, entries)
+
+
+def _read_text(directory: Path, path: Path) -> bytes:
+    if not path.exists() and directory.is_dir():
+        raise FileNotFoundError(f"{directory}: no {MANIFEST_NAME}: not an output of TensorPort, or not complete")
+    with open_regular(path) as (fd, status):
+        if status.st_size > _MANIFEST_MAX_BYTES:
+            raise FormatError(f"{path}: {status.st_size} bytes; at most {_MANIFEST_MAX_BYTES} are read")
+        with os.fdopen(os.dup(fd), "rb") as file:
+            return file.read(_MANIFEST_MAX_BYTES + 1)
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (
+        ValueError,
+        RecursionError,
+        _UnsoundError,
+    ) as fault:  # ValueError: bad UTF-8, bad JSON, integers of 5,000 digits
+        raise FormatError(f"{path}: not sound JSON: {str(fault) or type(fault).__name__}") from None
+    if not isinstance(document, dict):
+        raise FormatError(f"{path}: not a JSON object")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _UnsoundError("an object has a key twice: " + ", ".join(printable(key) for key, _ in pairs[:10]))
+    return result
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise _UnsoundError(f"{text} is not JSON")
+
+
+def _check_head(document: dict[str, Any]) -> str:
+    """The tree's kind; raises if this is no manifest that this version can read."""
+    if document.get("format") != "tensorport":
+        raise _UnsoundError("not a manifest of TensorPort ('format' is not 'tensorport')")
+    version = _integer(document.get("version"), "version")
+    if not 1 <= version <= VERSION:
+        raise _UnsoundError(f"version {version}, this package reads up to {VERSION}: install a newer tensorport")
+    layout = _typed(document, "layout", str)
+    if layout not in LAYOUTS:
+        raise _UnsoundError(f"layout {printable(layout)} is unknown to this version; known: {', '.join(LAYOUTS)}")
+    tree = _typed(document, "tree", str)
+    if tree not in ("flat", "nested"):
+        raise _UnsoundError(f"tree is {printable(tree)}, neither flat nor nested")
+    return str(tree)
+
+
+def _typed(row: dict[str, Any], key: str, kind: type) -> Any:
+    value = row.get(key)
+    if type(value) is not kind:
+        raise _UnsoundError(f"{key!r} is missing" if key not in row else f"{key!r} is not a {kind.__name__}")
+    return value
+
+
+def _integer(value: object, what: str) -> int:
+    if type(value) is not int or not 0 <= value < _INTEGER_END:  # a bool is no number here
+        raise _UnsoundError(f"{what} is not an integer from 0 to 2^63 - 1")
+    return value
+
+
+def _data_file(directory: Path, item: object) -> DataFile:
+    if type(item) is not dict:
+        raise _UnsoundError("an item of 'files' is not an object")
+    name = _typed(item, "name", str)
+    size = _integer(item.get("size"), f"size of file {printable(name)}")
+    if not _FILE_NAME.fullmatch(name) or name in (".", "..") or not _encodable(name):
+        raise _UnsoundError(f"file name {printable(name)} is not the plain name of a file in this folder")
+    path = directory / name
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise _UnsoundError(f"file {printable(name)} is missing") from None
+    except OSError as fault:
+        raise _UnsoundError(f"file {printable(name)}: {fault.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise _UnsoundError(f"file {printable(name)} is not a regular file")
+    if status.st_size != size:
+        kind = "truncated" if status.st_size < size else "enlarged"
+        raise _UnsoundError(f"file {printable(name)} has {status.st_size} bytes, the manifest says {size} ({kind})")
+    return DataFile(name, path, size, _identity(status))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _encodable(text: str) -> bool:
+    """Whether it is text at all: JSON's escapes can spell lone surrogates."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _named_entry(path: Path, number: int, row: object, tree: str, files: tuple[DataFile, ...]) -> Entry:
+    try:
+        return _entry(row, tree, files)
+    except _UnsoundError as fault:
+        keys = row.get("path") if isinstance(row, dict) else None
+        name = printable("/".join(map(str, keys))) if isinstance(keys, list) else f"number {number}"
+        raise FormatError(f"{path}: array {name}: {fault}") from None
+
+
+def _entry(row: object, tree: str, files: tuple[DataFile, ...]) -> Entry:
+    if type(row) is not dict:
+        raise _UnsoundError("not an object")
+    keys = _path(_typed(row, "path", list), tree)
+    dtype = _dtype(_typed(row, "dtype", str))
+    shape = tuple([_integer(size, "a size in 'shape'") for size in _typed(row, "shape", list)])
+    if len(shape) > _RANK_MAX:
+        raise _UnsoundError(f"{len(shape)} axes, at most {_RANK_MAX} are possible")
+    # Sizes of 0 do not excuse the others: NumPy multiplies what is left.
+    if prod([size for size in shape if size]) * dtype.itemsize >= _INTEGER_END:
+        raise _UnsoundError(f"shape {list(shape)} needs 2^63 bytes or more")
+    view = _view(row, dtype, shape) if "view" in row else None
+    return Entry(keys, dtype, shape, view, _extents(row, prod(shape), dtype.itemsize, files))
+
+
+def _path(keys: list[Any], tree: str) -> tuple[str, ...]:
+    if not keys or not all(type(key) is str and _encodable(key) for key in keys):
+        raise _UnsoundError("'path' is not a list of one or more texts")
+    if tree == "flat" and len(keys) > 1:
+        raise _UnsoundError(f"{len(keys)} keys in the path of a flat tree")
+    if len(keys) > _DEPTH_MAX:
+        raise _UnsoundError(f"{len(keys)} keys in the path, at most {_DEPTH_MAX} are possible")
+    return tuple(keys)
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    dtype = _DTYPES.get(name)
+    if dtype is None:
+        newer = "; it needs a newer ml_dtypes" if name in _ML_NAMES else ""
+        raise _UnsoundError(f"unknown dtype {printable(name)}{newer}")
+    return dtype
+
+
+def _view(row: dict[str, Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.dtype[Any]:
+    view = _dtype(_typed(row, "view", str))
+    if view == _DTYPES.get("float4_e2m1fn") and not shape:
+        raise _UnsoundError("a scalar cannot hold two float4 codes a byte")
+    if dtype != np.uint8 or view.itemsize != 1:
+        raise _UnsoundError(f"a view as {view} of {dtype} elements; only uint8 can stand for 1-byte elements")
+    return view
+
+
+def _extents(row: dict[str, Any], count: int, itemsize: int, files: tuple[DataFile, ...]) -> tuple[Extent, ...]:
+    """The array's extents, which must tile elements 0 to `count` in order and lie inside their files."""
+    result: list[Extent] = []
+    done = 0
+    for item in _typed(row, "extents", list):
+        if type(item) is not dict:
+            raise _UnsoundError("an extent is not an object")
+        if "box" in item or "order" in item:
+            raise _UnsoundError("an extent with a box or an axis order, which this layout does not have")
+        first, end = _elements(item, count)
+        if first != done or (first == end and count):
+            raise _UnsoundError(f"an extent holds elements {first} to {end} where {done} should follow")
+        result.append(_extent(item, first * itemsize, (end - first) * itemsize, files))
+        done = end
+    if done != count or not result:
+        raise _UnsoundError(f"its extents hold {done} of {count} elements" if result else "no extents")
+    return tuple(result)
+
+
+def _elements(item: dict[str, Any], count: int) -> tuple[int, int]:
+    if "elements" not in item:
+        return 0, count
+    elements = item["elements"]
+    if type(elements) is not list or len(elements) != 2:
+        raise _UnsoundError("'elements' is not a pair")
+    first, end = _integer(elements[0], "'elements'"), _integer(elements[1], "'elements'")
+    if not first <= end <= count:
+        raise _UnsoundError(f"elements {first} to {end} of {count}")
+    return first, end
+
+
+def _extent(item: dict[str, Any], first: int, needed: int, files: tuple[DataFile, ...]) -> Extent:
+    number = _integer(item.get("file"), "an extent's 'file'")
+    offset = _integer(item.get("offset"), "an extent's 'offset'")
+    length = _integer(item.get("length"), "an extent's 'length'")
+    if number >= len(files):
+        raise _UnsoundError(f"an extent in file {number}; there are {len(files)} files")
+    if length != needed:
+        raise _UnsoundError(f"an extent of {length} bytes, its elements need {needed}")
+    if offset + length > files[number].size:
+        raise _UnsoundError(
+            f"bytes {offset} to {offset + length} lie beyond the end of {printable(files[number].name)} "
+            f"({files[number].size} bytes)"
+        )
+    return Extent(first, number, offset, length)
+
+
+def _check_paths(path: Path, entries: tuple[Entry, ...]) -> None:
+    """No path twice, and none that goes on below an array."""
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    for upper, lower in pairwise(ordered):
+        # In sorted order whatever begins with a path follows it directly, so looking at neighbours is enough.
+        if lower.path[: len(upper.path)] == upper.path:
+            what = "listed twice" if lower.path == upper.path else f"{printable(upper.name)} is an array itself"
+            raise FormatError(f"{path}: array {printable(lower.name)}: {what}")
+
+
+def _check_overlaps(path: Path, files: tuple[DataFile, ...], entries: tuple[Entry, ...]) -> None:
+    """No byte belongs to two arrays: together they are never larger than the files."""
+    owners: list[int] = []
+    places: list[tuple[int, int, int]] = []
+    for number, entry in enumerate(entries):
+        for extent in entry.extents:
+            if extent.length:
+                owners.append(number)
+                places.append((extent.file, extent.offset, extent.offset + extent.length))
+    if not places:
+        return
+    table: NDArray[np.int64] = np.array(places, np.int64)
+    order = np.lexsort((table[:, 1], table[:, 0]))
+    table = table[order]
+    bad = np.flatnonzero((table[1:, 0] == table[:-1, 0]) & (table[1:, 1] < table[:-1, 2]))
+    if bad.size:
+        upper, lower = (printable(entries[owners[order[bad[0] + i]]].name) for i in (1, 0))
+        name = printable(files[table[bad[0], 0]].name)
+        raise FormatError(f"{path}: array {upper}: its bytes in {name} overlap those of {lower}")

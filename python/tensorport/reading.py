@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Bytes from files into 64-byte-aligned arrays: whole arrays, and boxes of them without reading the rest.
+
+jax.device_put on a CPU takes over a NumPy array that begins at a multiple of 64 bytes; any other it copies.
+MessagePack puts payloads anywhere, so each array is read into a buffer of its own that begins at such a place.
+
+Whatever is wanted becomes a list of pieces, none above 8 MiB, which a few threads read: os.preadv
+releases the interpreter's lock, and with one thread the kernel's copy would be what everything waits for.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from .errors import FormatError
+from .manifest import DataFile, Entry
+
+ALIGNMENT = 64
+_PIECE_BYTES = 8 << 20
+_WINDOW_BYTES = 4 << 20  # read at once and thinned out in memory
+_GAP_BYTES = 32 << 10  # skipping fewer bytes than this costs more than reading them
+_PARALLEL_BYTES = 1 << 20  # below it, starting threads takes longer than reading
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Bytes of an array from `first` on, and where they go.
+
+    `target` is contiguous, or `strides` tells how its elements lie in the bytes that are read.
+    """
+
+    entry: Entry
+    first: int
+    target: Bytes
+    strides: tuple[int, ...] | None = None
+
+
+def empty_aligned(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An uninitialised C-ordered array that begins at a multiple of 64 bytes."""
+    nbytes = prod(shape) * dtype.itemsize
+    raw = np.empty(nbytes + ALIGNMENT - 1, np.uint8)
+    start = -raw.__array_interface__["data"][0] % ALIGNMENT
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+class Reader:
+    """Reads arrays of one checkpoint. Any number of threads may use it at once."""
+
+    def __init__(self, files: Sequence[DataFile], threads: int | None, use_mmap: bool) -> None:
+        """`threads` read at once, None: one a CPU, at most 8."""
+        self._files = files
+        self._threads = max(1, threads or min(8, _cpu_count()))
+        self._use_mmap = use_mmap
+
+    def read(self, entries: Sequence[Entry]) -> list[NDArray[Any]]:
+        """Whole arrays, each in a buffer of its own, or mapped read-only where that was asked for and is possible."""
+        arrays: list[NDArray[Any]] = []
+        pieces: list[_Piece] = []
+        for entry in entries:
+            if self._use_mmap and _mappable(entry):
+                arrays.append(self._map(entry))
+                continue
+            array = empty_aligned(entry.shape, entry.dtype)
+            arrays.append(array)
+            if array.size:
+                pieces += _cut(_Piece(entry, 0, array.reshape(-1).view(np.uint8)))
+        self._run(pieces)
+        return arrays
+
+    def read_box(self, entry: Entry, box: Sequence[range]) -> NDArray[Any]:
+        """The elements whose index along each axis lies in that axis's range (steps above 0), and little else."""
+        out = empty_aligned([len(indices) for indices in box], entry.dtype)
+        if out.size:
+            # From here on the bytes of an element are one more axis, and everything counts in bytes.
+            target = out.reshape(-1).view(np.uint8).reshape(*out.shape, entry.dtype.itemsize)
+            self._run(_Gather(entry, [*box, range(entry.dtype.itemsize)]).pieces(target))
+        return out
+
+    def _map(self, entry: Entry) -> NDArray[Any]:
+        extent = entry.extents[0]
+        page = extent.offset - extent.offset % mmap.ALLOCATIONGRANULARITY
+        with self._files[extent.file].opened() as fd:
+            view = mmap.mmap(fd, extent.offset + extent.length - page, access=mmap.ACCESS_READ, offset=page)
+        return np.frombuffer(view, entry.dtype, prod(entry.shape), extent.offset - page).reshape(entry.shape)
+
+    def _run(self, pieces: list[_Piece]) -> None:
+        """Read all pieces. The first error ends the rest."""
+        queue = deque(pieces)
+        threads = self._threads if sum(piece.target.size for piece in pieces) > _PARALLEL_BYTES else 1
+        if threads == 1 or len(pieces) == 1:
+            self._drain(queue)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for future in [pool.submit(self._drain, queue) for _ in range(threads)]:
+                future.result()
+
+    def _drain(self, queue: deque[_Piece]) -> None:
+        """Take pieces from the queue until it is empty, keeping the last file open for the next piece."""
+        current = -1
+        with ExitStack() as stack:
+            fd = -1
+            try:
+                while queue:
+                    try:
+                        piece = queue.popleft()
+                    except IndexError:  # another thread took the last one
+                        return
+                    target, strides = piece.target, piece.strides
+                    data = target if strides is None else np.empty(_span(target.shape, strides), np.uint8)
+                    for number, offset, part in _places(piece.entry, piece.first, data):
+                        if number != current:
+                            stack.close()
+                            fd = stack.enter_context(self._files[number].opened())
+                            current = number
+                        _read_exactly(fd, part, offset, self._files[number])
+                    if strides is not None:
+                        target[...] = as_strided(data, target.shape, strides, writeable=False)
+            except BaseException:
+                queue.clear()
+                raise
+
+
+class _Gather:
+    """Cuts a box into pieces: long runs are read straight to their place, near ones together with what lies between."""
+
+    def __init__(self, entry: Entry, box: Sequence[range]) -> None:
+        shape = (*entry.shape, entry.dtype.itemsize)
+        strides = [1, *accumulate(reversed(shape[1:]), int.__mul__)][::-1]
+        self._entry = entry
+        self._first = [indices.start * stride for indices, stride in zip(box, strides, strict=True)]
+        self._steps = [indices.step * stride for indices, stride in zip(box, strides, strict=True)]
+        counts = [len(indices) for indices in box]
+        # Bytes from the first to the last wanted one, over axes k and following.
+        reach = [(count - 1) * step for count, step in zip(counts, self._steps, strict=True)]
+        self._span = [sum(reach[axis:]) + 1 for axis in range(len(reach) + 1)]
+        self._wanted = [prod(counts[axis:]) for axis in range(len(counts) + 1)]
+        # The longest contiguous run: of the outermost axis from which on nothing is left out.
+        self._run = next(self._wanted[k] for k in range(len(counts) + 1) if self._wanted[k] == self._span[k])
+
+    def pieces(self, target: Bytes) -> list[_Piece]:
+        return list(self._walk(0, sum(self._first), target))
+
+    def _walk(self, axis: int, first: int, target: Bytes) -> Iterator[_Piece]:
+        wanted, span, step = self._wanted[axis], self._span[axis], self._steps[axis]
+        if wanted == span:
+            yield from _cut(_Piece(self._entry, first, target.reshape(-1)))
+            return
+        skipped = span - wanted
+        rows = _WINDOW_BYTES // step
+        if rows and skipped <= _GAP_BYTES * (wanted // self._run):
+            for row in range(0, target.shape[0], rows):
+                part = target[row : row + rows]
+                yield _Piece(self._entry, first + row * step, part, tuple(self._steps[axis:]))
+            return
+        for row in range(target.shape[0]):
+            yield from self._walk(axis + 1, first + row * step, target[row])
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _mappable(entry: Entry) -> bool:
+    extent = entry.extents[0]
+    return len(entry.extents) == 1 and extent.length > 0 and extent.offset % ALIGNMENT == 0
+
+
+def _cut(piece: _Piece) -> Iterator[_Piece]:
+    for start in range(0, piece.target.size, _PIECE_BYTES):
+        yield _Piece(piece.entry, piece.first + start, piece.target[start : start + _PIECE_BYTES])
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Bytes from the first to the last of the elements that lie so."""
+    return 1 + sum([(count - 1) * stride for count, stride in zip(shape, strides, strict=True)])
+
+
+def _places(entry: Entry, first: int, data: Bytes) -> Iterator[tuple[int, int, Bytes]]:
+    """Where the bytes of `entry` from `first` on lie: file, offset, and the part of `data` they belong into."""
+    extents = entry.extents
+    number = bisect_right(extents, first, key=lambda extent: extent.first) - 1 if len(extents) > 1 else 0
+    while data.size:
+        extent = extents[number]
+        skip = first - extent.first
+        part = data[: extent.length - skip]
+        yield extent.file, extent.offset + skip, part
+        first += part.size
+        data = data[part.size :]
+        number += 1
+
+
+def _read_exactly(fd: int, data: Bytes, offset: int, file: DataFile) -> None:
+    view = data.data
+    while view:
+        try:
+            done = os.preadv(fd, [view], offset)
+        except OSError as fault:
+            raise OSError(fault.errno, fault.strerror, str(file.path)) from fault
+        if not done:
+            raise FormatError(f"{file.path}: ends at byte {offset}, though it had {file.size} bytes before")
+        view = view[done:]
+        offset += done

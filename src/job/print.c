@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#include "job/print.h"
+
+#include <stdlib.h>
+
+#define SAMPLE_BYTES 4096u
+#define SAMPLE_COUNT 64u
+#define WINDOW_BYTES (SAMPLE_BYTES * 16u)
+
+struct printer {
+    const struct tp_checkpoint *ck;
+    struct tp_hasher *hasher;
+    uint8_t *window;
+    struct tp_error *err;
+};
+
+static enum tp_status hash_range(struct printer *p, uint32_t file, uint64_t offset, uint64_t len)
+{
+    while (len > 0) {
+        size_t n = len < WINDOW_BYTES ? (size_t)len : WINDOW_BYTES;
+        enum tp_status st = tp_checkpoint_read_at(p->ck, file, p->window, n, offset, p->err);
+        if (st)
+            return st;
+        tp_hasher_update(p->hasher, p->window, n);
+        offset += n;
+        len -= n;
+    }
+    return TP_OK;
+}
+
+static enum tp_status print_file(struct printer *p, uint32_t file, struct tp_source_print *print)
+{
+    const struct tp_file_info *info = tp_checkpoint_file(p->ck, file);
+    uint64_t data = info->size_bytes - info->header_bytes;
+    tp_hasher_reset(p->hasher);
+    enum tp_status st = hash_range(p, file, 0, info->header_bytes);
+    print->header = tp_hasher_digest(p->hasher);
+    tp_hasher_reset(p->hasher);
+    if (!st && data <= SAMPLE_COUNT * SAMPLE_BYTES) {
+        st = hash_range(p, file, info->header_bytes, data);
+    } else {
+        uint64_t last = data - SAMPLE_BYTES; /* start of block 63; spread without overflow: quotient and rest apart */
+        for (uint64_t i = 0; i < SAMPLE_COUNT && !st; i++) {
+            uint64_t start = last / (SAMPLE_COUNT - 1) * i + last % (SAMPLE_COUNT - 1) * i / (SAMPLE_COUNT - 1);
+            st = hash_range(p, file, info->header_bytes + start, SAMPLE_BYTES);
+        }
+    }
+    print->sample = tp_hasher_digest(p->hasher);
+    return st;
+}
+
+enum tp_status tp_source_prints(struct tp_source_print **out, const struct tp_checkpoint *ck,
+                                const struct tp_kernels *kernels, struct tp_error *err)
+{
+    uint32_t count = tp_checkpoint_file_count(ck);
+    struct printer p = {.ck = ck, .hasher = tp_hasher_new(kernels), .window = malloc(WINDOW_BYTES), .err = err};
+    struct tp_source_print *prints = calloc((size_t)count + 1, sizeof *prints);
+    enum tp_status st = p.hasher && p.window && prints ? TP_OK : tp_fail_nomem(err);
+    for (uint32_t i = 0; i < count && !st; i++)
+        st = print_file(&p, i, &prints[i]);
+    free(p.window);
+    tp_hasher_free(p.hasher);
+    if (st)
+        free(prints);
+    else
+        *out = prints;
+    return st;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* What a source file was: a digest of its header and of sampled blocks (docs/formats/manifest.md). */
+#ifndef TP_JOB_PRINT_H
+#define TP_JOB_PRINT_H
+
+#include "checkpoint/checkpoint.h"
+#include "manifest/manifest.h"
+
+/* Prints of all files of `ck`, in a malloc'd table that the caller frees. */
+enum tp_status tp_source_prints(struct tp_source_print **out, const struct tp_checkpoint *ck,
+                                const struct tp_kernels *kernels, struct tp_error *err);
+
+#endif

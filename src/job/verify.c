@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: MIT */
+/* Verifying: parse the files ourselves, compare with the manifest (names, dtypes, shapes, places, digests), and, with a
+ * source, make every byte again. A difference is a line of the report; only what keeps us from looking is an error. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/describe.h"
+#include "checkpoint/flax.h"
+#include "job/derive.h"
+#include "job/print.h"
+#include "manifest/manifest.h"
+#include "os/host.h"
+#include "pipeline/move.h"
+#include "tensorport/tensorport.h"
+
+struct verify {
+    const struct tp_verify_options *options;
+    struct tp_verify_report *report;
+    struct tp_error *err;
+    struct tp_kernels kernels;
+    unsigned workers;
+    size_t buffer_bytes;
+    size_t limit;
+    struct tp_list differences, notes;
+
+    bool has_manifest;
+    struct tp_manifest manifest;
+    const char **names; /* files to parse; of the manifest, or all *.msgpack */
+    size_t name_count;
+    struct tp_names folder;
+    uint32_t *file_of; /* by index in names */
+    struct tp_digest *framing;
+    uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
+
+    struct tp_checkpoint *model, *source;
+    struct tp_plan plan; /* the model's arrays where they lie, made from the source when there is one */
+    uint32_t *array_tensor; /* by array of the plan: the model's tensor */
+    struct tp_digest *digests;
+};
+
+/* ---- saying what differs ---- */
+
+static enum tp_status differ(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
+static enum tp_status differ(struct verify *v, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    v->report->difference_count++;
+    if (v->differences.count >= v->limit)
+        return TP_OK;
+    return tp_list_add(&v->differences, "%s", text) ? TP_OK : tp_fail_nomem(v->err);
+}
+
+static enum tp_status note(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
+static enum tp_status note(struct verify *v, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return tp_list_add(&v->notes, "%s", text) ? TP_OK : tp_fail_nomem(v->err);
+}
+
+/* Did this status mean that a file is not as it should be, rather than that we could not look? */
+static bool is_finding(enum tp_status st)
+{
+    return st == TP_ERR_FORMAT || st == TP_ERR_UNSUPPORTED || st == TP_ERR_LIMIT;
+}
+
+/* ---- the folder ---- */
+
+static bool in_folder(const struct verify *v, const char *name)
+{
+    for (size_t i = 0; i < v->folder.count; i++)
+        if (strcmp(v->folder.items[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Size of a file in the model's folder; UINT64_MAX when it is not there (or no regular file), which is a difference. */
+static enum tp_status file_size(struct verify *v, const char *name, uint64_t *size)
+{
+    *size = UINT64_MAX;
+    char shown[TP_NAME_TEXT], *path = tp_path_join(v->options->model, name);
+    struct tp_file_id id;
+    struct tp_error why;
+    int fd = -1;
+    if (!path)
+        return tp_fail_nomem(v->err);
+    enum tp_status st = tp_file_open_read(&fd, path, &id, &why);
+    tp_fd_close(fd);
+    free(path);
+    tp_describe_name(shown, name, strlen(name));
+    if (!st)
+        *size = id.size_bytes;
+    else if (!in_folder(v, name))
+        st = differ(v, "%s: missing", shown);
+    else
+        st = differ(v, "%s: %s", shown, why.message);
+    return st;
+}
+
+static enum tp_status compare_size(struct verify *v, const char *name, uint64_t found, uint64_t expected, bool *equal)
+{
+    char shown[TP_NAME_TEXT], a[TP_COUNT_TEXT], b[TP_COUNT_TEXT];
+    *equal = found == expected;
+    if (*equal || found == UINT64_MAX)
+        return TP_OK;
+    return differ(v, "%s: %s bytes, the manifest says %s (%s)", tp_describe_name(shown, name, strlen(name)),
+                  tp_describe_count(a, found), tp_describe_count(b, expected), found < expected ? "truncated" : "enlarged");
+}
+
+static enum tp_status hash_file(struct verify *v, const char *name, uint64_t size, struct tp_digest *digest)
+{
+    size_t window = (size_t)64 << 10;
+    char *path = tp_path_join(v->options->model, name);
+    struct tp_hasher *h = tp_hasher_new(&v->kernels);
+    uint8_t *bytes = malloc(window);
+    int fd = -1;
+    enum tp_status st = path && h && bytes ? tp_file_open_read(&fd, path, NULL, v->err) : tp_fail_nomem(v->err);
+    if (!st)
+        tp_hasher_reset(h);
+    for (uint64_t at = 0; at < size && !st; at += window) {
+        size_t n = size - at < window ? (size_t)(size - at) : window;
+        st = tp_file_read_at(fd, bytes, n, at, path, v->err);
+        if (!st)
+            tp_hasher_update(h, bytes, n);
+    }
+    if (!st)
+        *digest = tp_hasher_digest(h);
+    tp_fd_close(fd);
+    tp_hasher_free(h);
+    free(bytes);
+    free(path);
+    return st;
+}
+
+static enum tp_status check_side_files(struct verify *v)
+{
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < v->manifest.side_count && !st; i++) {
+        const struct tp_side_file *side = &v->manifest.side_files[i];
+        struct tp_digest digest;
+        char shown[TP_NAME_TEXT];
+        uint64_t size;
+        bool equal = false;
+        st = file_size(v, side->name, &size);
+        if (!st && size != UINT64_MAX)
+            st = compare_size(v, side->name, size, side->size_bytes, &equal);
+        if (st || !equal || v->options->quick)
+            continue;
+        st = hash_file(v, side->name, size, &digest);
+        if (!st && memcmp(&digest, &side->digest, sizeof digest) != 0)
+            st = differ(v, "%s: its content differs from the manifest's digest", tp_describe_name(shown, side->name, strlen(side->name)));
+    }
+    return st;
+}
+
+static bool listed(const struct verify *v, const char *name)
+{
+    for (size_t i = 0; i < v->manifest.file_count; i++)
+        if (strcmp(v->manifest.files[i].name, name) == 0)
+            return true;
+    for (size_t i = 0; i < v->manifest.side_count; i++)
+        if (strcmp(v->manifest.side_files[i].name, name) == 0)
+            return true;
+    return strcmp(name, TP_MANIFEST_NAME) == 0;
+}
+
+/* A name that we would give: model.msgpack, model-00001-of-00002.msgpack, and their index. */
+static bool looks_ours(const char *name)
+{
+    return tp_glob_match("model.msgpack", name) || strcmp(name, "model.msgpack.index.json") == 0 ||
+           tp_glob_match("model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack", name);
+}
+
+static enum tp_status check_extra_files(struct verify *v)
+{
+    size_t foreign = 0;
+    char first[TP_NAME_TEXT] = "", shown[TP_NAME_TEXT];
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < v->folder.count && !st; i++) {
+        const char *name = v->folder.items[i];
+        if (listed(v, name))
+            continue;
+        tp_describe_name(shown, name, strlen(name));
+        if (looks_ours(name))
+            st = differ(v, "%s: not in the manifest, but a loader would take it for a part of this checkpoint", shown);
+        else if (foreign++ == 0)
+            memcpy(first, shown, sizeof first);
+    }
+    if (!st && foreign)
+        st = note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign, foreign == 1 ? "file" : "files", first,
+                  foreign > 1 ? ", ..." : "");
+    return st;
+}
+
+/* Which files to parse: those of the manifest that have the right size, or all there are. */
+static enum tp_status choose_files(struct verify *v)
+{
+    size_t most = v->has_manifest ? v->manifest.file_count : v->folder.count;
+    v->names = malloc((most + 1) * sizeof *v->names);
+    v->file_of = malloc((most + 1) * sizeof *v->file_of);
+    v->framing = calloc(most + 1, sizeof *v->framing);
+    if (!v->names || !v->file_of || !v->framing)
+        return tp_fail_nomem(v->err);
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < most && !st; i++) {
+        const char *name = v->has_manifest ? v->manifest.files[i].name : v->folder.items[i];
+        uint64_t size;
+        bool good = true;
+        if (v->has_manifest) {
+            st = file_size(v, name, &size);
+            if (!st)
+                st = compare_size(v, name, size, v->manifest.files[i].size_bytes, &good);
+        } else {
+            good = tp_name_ends(name, ".msgpack");
+        }
+        if (good)
+            v->names[v->name_count++] = name;
+    }
+    if (!st && v->name_count == 0 && !v->has_manifest)
+        st = tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
+    v->report->file_count = (uint32_t)most;
+    if (!v->has_manifest)
+        v->report->file_count = (uint32_t)v->name_count;
+    return st;
+}
+
+/* ---- structure ---- */
+
+static enum tp_status parse_files(struct verify *v)
+{
+    struct tp_flax_problems problems = {.count = 0};
+    struct tp_flax_input in = {v->names, v->name_count, &problems, v->framing, v->file_of};
+    enum tp_status st = tp_checkpoint_new(&v->model, v->options->model, v->options->model, v->err);
+    if (!st) {
+        v->model->format = tp_reader_flax.format;
+        st = tp_flax_read(v->model, &in, v->err);
+    }
+    if (!st)
+        st = tp_checkpoint_finish(v->model, v->err);
+    for (size_t i = 0; i < problems.count && !st; i++)
+        st = differ(v, "%s: %s", problems.items[i].file, problems.items[i].message);
+    tp_flax_problems_release(&problems);
+    return st;
+}
+
+static enum tp_status check_framing(struct verify *v)
+{
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < v->name_count && !st; i++)
+        for (size_t m = 0; m < v->manifest.file_count && !st; m++)
+            if (v->manifest.files[m].name == v->names[i] && v->file_of[i] != TP_FLAX_NO_FILE &&
+                memcmp(&v->framing[i], &v->manifest.files[m].framing, sizeof v->framing[i]) != 0)
+                st = differ(v, "%s: the bytes between the arrays differ from the manifest's digest", v->names[i]);
+    return st;
+}
+
+static bool same_shape(const struct tp_tensor *t, const struct tp_manifest_array *a)
+{
+    if (t->rank == a->rank && (t->rank == 0 || memcmp(t->shape, a->shape, t->rank * sizeof *t->shape) == 0))
+        return true;
+    return t->rank == 1 && t->extent_count > 1 && t->elem_count == a->elem_count; /* flat parts: only the manifest knows */
+}
+
+/* Does the tensor lie where the manifest says? Files are compared by name: their numbers may differ. */
+static bool same_place(const struct verify *v, const struct tp_tensor *t, const struct tp_manifest_array *a)
+{
+    if (t->extent_count != a->extent_count)
+        return false;
+    for (uint32_t i = 0; i < t->extent_count; i++) {
+        const struct tp_manifest_extent *e = &v->manifest.extents[a->first_extent + i];
+        const struct tp_extent *x = &t->extents[i];
+        if (x->offset_bytes != e->offset_bytes || x->size_bytes != e->length_bytes || x->first_elem != e->first_elem ||
+            strcmp(tp_checkpoint_file(v->model, x->file)->name, v->manifest.files[e->file].name) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool was_parsed(const struct verify *v, uint32_t manifest_file)
+{
+    for (size_t i = 0; i < v->name_count; i++)
+        if (v->names[i] == v->manifest.files[manifest_file].name)
+            return v->file_of[i] != TP_FLAX_NO_FILE;
+    return false;
+}
+
+/* An array of the manifest and the tensor of its name, if there is one. */
+static enum tp_status compare_array(struct verify *v, uint32_t index, bool *parsed)
+{
+    const struct tp_manifest_array *a = &v->manifest.arrays[index];
+    char name[TP_NAME_MAX_BYTES + 1], shown[TP_NAME_TEXT], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
+    tp_path_join_keys(name, a->path, a->path_len, '.');
+    tp_describe_name(shown, name, a->path_len);
+    for (uint32_t i = 0; i < a->extent_count; i++)
+        if (!parsed[v->manifest.extents[a->first_extent + i].file])
+            return TP_OK; /* its file has been reported */
+    const char *file = v->manifest.files[v->manifest.extents[a->first_extent].file].name;
+    const struct tp_tensor *t = tp_checkpoint_find(v->model, name);
+    if (!t)
+        return differ(v, "%s: array '%s' is missing", file, shown);
+    if (t->dtype != a->dtype)
+        return differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown, tp_dtype_numpy_name((enum tp_dtype)t->dtype),
+                      tp_dtype_numpy_name((enum tp_dtype)a->dtype));
+    if (!same_shape(t, a))
+        return differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown, tp_describe_shape(s1, t->shape, t->rank),
+                      tp_describe_shape(s2, a->shape, a->rank));
+    if (!same_place(v, t, a))
+        return differ(v, "%s: array '%s' lies elsewhere than the manifest says", file, shown);
+    uint32_t tensor = (uint32_t)(t - tp_checkpoint_tensor(v->model, 0));
+    if (v->manifest_array[tensor] != TP_NONE)
+        return differ(v, "manifest.json: array '%s' is listed twice", shown);
+    v->manifest_array[tensor] = index;
+    return TP_OK;
+}
+
+static enum tp_status compare_structure(struct verify *v)
+{
+    uint32_t count = tp_checkpoint_tensor_count(v->model);
+    bool *parsed = calloc(v->manifest.file_count + 1, sizeof *parsed);
+    enum tp_status st = parsed ? TP_OK : tp_fail_nomem(v->err);
+    for (uint32_t f = 0; f < v->manifest.file_count && !st; f++)
+        parsed[f] = was_parsed(v, f);
+    for (uint32_t i = 0; i < v->manifest.array_count && !st; i++)
+        st = compare_array(v, i, parsed);
+    uint64_t before = v->report->difference_count;
+    for (uint32_t i = 0; i < count && !st && before == 0; i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
+        char shown[TP_NAME_TEXT];
+        if (v->manifest_array[i] == TP_NONE)
+            st = differ(v, "%s: array '%s' is not in the manifest", tp_checkpoint_file(v->model, t->extents[0].file)->name,
+                        tp_describe_name(shown, t->name, t->name_len));
+    }
+    free(parsed);
+    return st ? st : check_framing(v);
+}
+
+/* ---- what to read back: the model as a plan ---- */
+
+static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *extent_capacity)
+{
+    struct tp_plan *plan = &v->plan;
+    const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
+    struct tp_array *a = &plan->arrays[plan->array_count];
+    *a = (struct tp_array){.path = t->name, .path_len = t->name_len, .shape = t->shape, .rank = t->rank, .dtype = t->dtype,
+                           .source_dtype = t->dtype, .elem_count = t->elem_count, .first_extent = TP_NONE, .result = TP_NONE,
+                           .group = TP_NO_GROUP, .view = TP_DTYPE_NONE, .op = TP_OP_COPY};
+    if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))
+        return tp_fail_nomem(v->err);
+    for (uint32_t i = 0; i < t->extent_count; i++) {
+        const struct tp_extent *x = &t->extents[i];
+        plan->extents[plan->extent_count++] =
+            (struct tp_out_extent){.array = (uint32_t)plan->array_count, .file = x->file, .next = TP_NONE, .leaf = i,
+                                   .first_elem = x->first_elem, .elem_count = x->elem_count, .offset_bytes = x->offset_bytes,
+                                   .size_bytes = x->size_bytes};
+    }
+    v->array_tensor[plan->array_count++] = tensor;
+    plan->payload_bytes += t->size_bytes;
+    return TP_OK;
+}
+
+static int compare_extents(const void *a, const void *b)
+{
+    const struct tp_out_extent *x = a, *y = b;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return (x->offset_bytes > y->offset_bytes) - (x->offset_bytes < y->offset_bytes);
+}
+
+/* The expected digests, in the order of the plan's blocks. */
+static enum tp_status gather_digests(struct verify *v)
+{
+    struct tp_plan *plan = &v->plan;
+    if (!v->has_manifest)
+        return TP_OK;
+    v->digests = malloc((plan->block_count + 1) * sizeof *v->digests);
+    if (!v->digests)
+        return tp_fail_nomem(v->err);
+    for (size_t i = 0; i < plan->extent_count; i++) {
+        const struct tp_out_extent *e = &plan->extents[i];
+        const struct tp_manifest_array *a = &v->manifest.arrays[v->manifest_array[v->array_tensor[e->array]]];
+        const struct tp_manifest_extent *x = &v->manifest.extents[a->first_extent + e->leaf];
+        if (x->digest_count)
+            memcpy(&v->digests[e->first_block], &v->manifest.digests[x->first_digest], x->digest_count * sizeof *v->digests);
+    }
+    return TP_OK;
+}
+
+static enum tp_status build_plan(struct verify *v)
+{
+    struct tp_plan *plan = &v->plan;
+    uint32_t count = tp_checkpoint_tensor_count(v->model);
+    size_t extent_capacity = 0;
+    plan->file_count = tp_checkpoint_file_count(v->model);
+    plan->arrays = malloc((count + 1) * sizeof *plan->arrays);
+    plan->files = calloc(plan->file_count + 1, sizeof *plan->files);
+    v->array_tensor = malloc((count + 1) * sizeof *v->array_tensor);
+    enum tp_status st = plan->arrays && plan->files && v->array_tensor ? TP_OK : tp_fail_nomem(v->err);
+    for (uint32_t i = 0; i < count && !st; i++)
+        if (!v->has_manifest || v->manifest_array[i] != TP_NONE)
+            st = add_array(v, i, &extent_capacity);
+    if (st)
+        return st;
+    if (plan->extent_count)
+        qsort(plan->extents, plan->extent_count, sizeof *plan->extents, compare_extents);
+    for (uint32_t f = 0; f < plan->file_count; f++)
+        plan->files[f] = (struct tp_out_file){.name = tp_checkpoint_file(v->model, f)->name,
+                                              .size_bytes = tp_checkpoint_file(v->model, f)->size_bytes};
+    for (size_t i = 0; i < plan->extent_count; i++) {
+        struct tp_out_extent *e = &plan->extents[i];
+        struct tp_out_file *f = &plan->files[e->file];
+        if (f->extent_count++ == 0)
+            f->first_extent = (uint32_t)i;
+        e->first_block = plan->block_count;
+        plan->block_count += tp_extent_block_count(e);
+    }
+    return gather_digests(v);
+}
+
+/* ---- reading back ---- */
+
+static int compare_mismatches(const void *a, const void *b)
+{
+    const struct tp_mismatch *x = a, *y = b;
+    if (x->extent != y->extent)
+        return x->extent < y->extent ? -1 : 1;
+    if (x->block != y->block)
+        return x->block < y->block ? -1 : 1;
+    return (int)y->is_value - (int)x->is_value;
+}
+
+static enum tp_status say_mismatch(struct verify *v, const struct tp_mismatch *m, bool digest_too)
+{
+    const struct tp_out_extent *e = &v->plan.extents[m->extent];
+    const struct tp_tensor *t = tp_checkpoint_tensor(v->model, v->array_tensor[e->array]);
+    const char *file = v->plan.files[e->file].name;
+    char name[TP_NAME_TEXT], n1[TP_COUNT_TEXT], n2[TP_COUNT_TEXT], n3[TP_COUNT_TEXT];
+    uint64_t rest = e->size_bytes - m->block * TP_BLOCK_BYTES;
+    tp_describe_name(name, t->name, t->name_len);
+    tp_describe_count(n1, rest < TP_BLOCK_BYTES ? rest : TP_BLOCK_BYTES);
+    tp_describe_count(n2, e->offset_bytes + m->block * TP_BLOCK_BYTES);
+    v->report->arrays[v->array_tensor[e->array]].difference_count++;
+    if (!m->is_value)
+        return differ(v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest", file,
+                      name, m->block + 1, tp_extent_block_count(e), n1, n2);
+    return differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s", file, name,
+                  tp_describe_count(n1, m->elem_count), tp_describe_count(n3, m->elem),
+                  digest_too ? " (and from the manifest's digest: the file has changed since)" : "");
+}
+
+static enum tp_status read_back(struct verify *v)
+{
+    struct tp_move move = {.mode = v->source ? TP_MOVE_COMPARE : TP_MOVE_CHECK,
+                           .plan = &v->plan,
+                           .kernels = &v->kernels,
+                           .source = v->source,
+                           .output = v->model,
+                           .digests = v->digests,
+                           .saturate = v->has_manifest && v->manifest.options.on_overflow == TP_OVERFLOW_SATURATE,
+                           .workers = v->workers,
+                           .buffer_bytes = v->buffer_bytes,
+                           .progress = v->options->progress,
+                           .progress_user = v->options->progress_user};
+    enum tp_status st = tp_move_run(&move, v->err);
+    if (move.mismatch_count)
+        qsort(move.mismatches, move.mismatch_count, sizeof *move.mismatches, compare_mismatches);
+    for (size_t i = 0; i < move.mismatch_count && !st; i++) {
+        const struct tp_mismatch *m = &move.mismatches[i];
+        bool twice = i + 1 < move.mismatch_count && m->is_value && m[1].extent == m->extent && m[1].block == m->block;
+        st = say_mismatch(v, m, twice);
+        i += twice;
+    }
+    free(move.mismatches);
+    v->report->checked_bytes = v->plan.payload_bytes;
+    return st;
+}
+
+/* ---- the source ---- */
+
+/* Say when the source is no longer what was converted: it explains differences. */
+static enum tp_status compare_prints(struct verify *v)
+{
+    struct tp_source_print *prints = NULL;
+    uint32_t changed = 0;
+    enum tp_status st = tp_source_prints(&prints, v->source, &v->kernels, v->err);
+    for (uint32_t i = 0; i < tp_checkpoint_file_count(v->source) && !st; i++)
+        for (size_t m = 0; m < v->manifest.source_count; m++)
+            if (strcmp(v->manifest.source_names[m], tp_checkpoint_file(v->source, i)->name) == 0)
+                changed += memcmp(&v->manifest.source_prints[m], &prints[i], sizeof prints[i]) != 0;
+    free(prints);
+    return !st && changed ? note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed) : st;
+}
+
+static enum tp_status say_derive(void *user, const char *text)
+{
+    return differ(user, "%s", text);
+}
+
+static enum tp_status derive(struct verify *v)
+{
+    struct tp_open_options open = {.ignore_index = v->has_manifest && v->manifest.options.ignore_index};
+    enum tp_status st = tp_checkpoint_open(&v->source, v->options->source, &open, v->err);
+    if (!st && v->has_manifest)
+        st = compare_prints(v);
+    if (st)
+        return st;
+    struct tp_derive d = {.plan = &v->plan,
+                          .model = v->model,
+                          .source = v->source,
+                          .options = v->has_manifest ? &v->manifest.options : NULL,
+                          .array_tensor = v->array_tensor,
+                          .differ = say_derive,
+                          .user = v};
+    v->report->compared_source = true;
+    return tp_derive(&d, v->err);
+}
+
+/* ---- rows for --verbose ---- */
+
+static enum tp_status fill_rows(struct verify *v)
+{
+    struct tp_verify_report *r = v->report;
+    uint32_t count = tp_checkpoint_tensor_count(v->model);
+    struct tp_arena *arena = calloc(1, sizeof *arena);
+    r->memory = arena;
+    r->arrays = calloc((size_t)count + 1, sizeof *r->arrays);
+    if (!arena || !r->arrays)
+        return tp_fail_nomem(v->err);
+    r->array_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
+        char shown[TP_NAME_TEXT];
+        const char *file = tp_checkpoint_file(v->model, t->extents[0].file)->name;
+        tp_describe_name(shown, t->name, t->name_len);
+        uint64_t *shape = tp_arena_alloc(arena, t->rank * sizeof *shape);
+        struct tp_verify_array *row = &r->arrays[i];
+        *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)), .dtype = (enum tp_dtype)t->dtype,
+                                        .shape = shape, .rank = t->rank, .size_bytes = t->size_bytes, .min = INFINITY,
+                                        .max = -INFINITY, .file = tp_arena_strndup(arena, file, strlen(file))};
+        if (!shape || !row->name || !row->file)
+            return tp_fail_nomem(v->err);
+        if (t->rank)
+            memcpy(shape, t->shape, t->rank * sizeof *shape);
+        if (v->has_manifest && v->manifest_array[i] != TP_NONE) {
+            row->min = v->manifest.arrays[v->manifest_array[i]].min;
+            row->max = v->manifest.arrays[v->manifest_array[i]].max;
+        }
+    }
+    return TP_OK;
+}
+
+/* ---- the whole ---- */
+
+static enum tp_status read_manifest(struct verify *v)
+{
+    char *path = tp_path_join(v->options->model, TP_MANIFEST_NAME);
+    struct tp_error why;
+    if (!path)
+        return tp_fail_nomem(v->err);
+    enum tp_status st = TP_OK;
+    if (in_folder(v, TP_MANIFEST_NAME)) {
+        st = tp_manifest_read(&v->manifest, path, &why);
+        v->has_manifest = !st;
+        if (is_finding(st))
+            st = differ(v, "manifest.json: %s%s%s", why.message, why.tensor[0] ? ", array " : "", why.tensor);
+        else if (st && v->err)
+            *v->err = why;
+    } else if (!v->options->source) {
+        tp_fail(v->err, TP_ERR_USAGE, "no manifest.json here: this folder was not written by TensorPort, or not finished");
+        tp_err_path(v->err, TP_ERR_USAGE, v->options->model);
+        st = tp_err_hint(v->err, TP_ERR_USAGE, "--source DIR compares it with the checkpoint it was made from");
+    }
+    free(path);
+    return st;
+}
+
+static enum tp_status compare_files(struct verify *v)
+{
+    enum tp_status st = v->has_manifest ? check_side_files(v) : TP_OK;
+    if (!st && v->has_manifest)
+        st = check_extra_files(v);
+    if (!st)
+        st = choose_files(v);
+    if (!st)
+        st = parse_files(v);
+    if (st)
+        return st;
+    uint32_t count = tp_checkpoint_tensor_count(v->model);
+    v->manifest_array = malloc((count + 1) * sizeof *v->manifest_array);
+    if (!v->manifest_array)
+        return tp_fail_nomem(v->err);
+    memset(v->manifest_array, 0xff, (count + 1) * sizeof *v->manifest_array);
+    return v->has_manifest ? compare_structure(v) : TP_OK;
+}
+
+static enum tp_status verify(struct verify *v)
+{
+    if (!v->options->model)
+        return tp_fail(v->err, TP_ERR_USAGE, "a model folder is needed");
+    if (!tp_kernels_init(&v->kernels, v->options->cpu))
+        return tp_fail(v->err, TP_ERR_USAGE, "this machine has no kernels called '%s'", v->options->cpu);
+    enum tp_status st = tp_move_budget(&v->workers, &v->buffer_bytes, v->options->workers, v->options->max_memory_bytes, v->err);
+    if (!st)
+        st = tp_folder_list(&v->folder, v->options->model, v->err);
+    if (!st)
+        st = read_manifest(v);
+    v->report->had_manifest = v->has_manifest;
+    if (st || v->report->difference_count)
+        return st;
+    st = compare_files(v);
+    if (!st)
+        st = fill_rows(v);
+    if (!st)
+        st = build_plan(v);
+    if (!st && v->options->source)
+        st = derive(v);
+    if (!st && !v->options->quick)
+        st = read_back(v);
+    return st;
+}
+
+static void release(struct verify *v)
+{
+    tp_plan_release(&v->plan);
+    tp_checkpoint_close(v->source);
+    tp_checkpoint_close(v->model);
+    tp_manifest_release(&v->manifest);
+    tp_names_release(&v->folder);
+    free(v->names);
+    free(v->file_of);
+    free(v->framing);
+    free(v->manifest_array);
+    free(v->array_tensor);
+    free(v->digests);
+}
+
+enum tp_status tp_verify(const struct tp_verify_options *options, struct tp_verify_report *report, struct tp_error *err)
+{
+    double begin = tp_host_clock_s();
+    struct verify v = {.options = options, .report = report, .err = err};
+    v.limit = options->difference_limit ? options->difference_limit : 100;
+    *report = (struct tp_verify_report){.difference_count = 0};
+    enum tp_status st = verify(&v);
+    report->differences = v.differences.items;
+    report->difference_shown = v.differences.count;
+    report->notes = v.notes.items;
+    report->note_count = v.notes.count;
+    report->elapsed_s = tp_host_clock_s() - begin;
+    release(&v);
+    return st;
+}
+
+void tp_verify_report_release(struct tp_verify_report *report)
+{
+    struct tp_list differences = {.items = report->differences, .count = report->difference_shown};
+    struct tp_list notes = {.items = report->notes, .count = report->note_count};
+    tp_list_release(&differences);
+    tp_list_release(&notes);
+    if (report->memory)
+        tp_arena_release(report->memory);
+    free(report->memory);
+    free(report->arrays);
+    *report = (struct tp_verify_report){.difference_count = 0};
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* AArch64's vectors: eight 16-bit values at a time. They are part of the architecture, so there are no flags; the
+ * digest is NEON code at the scalar level already. */
+#include "kernels/blocks.h"
+#include "kernels/each.h"
+
+#include <arm_neon.h>
+#include <string.h>
+
+/* -- Statistics: the vocabulary of lanes.inc.h. A vec is bytes, reinterpreted where the width matters -- */
+
+typedef uint8x16_t vec;
+typedef uint8x16_t counter;
+
+static inline vec load(const uint8_t *p)
+{
+    return vld1q_u8(p);
+}
+
+static inline void store(uint8_t *p, vec v)
+{
+    vst1q_u8(p, v);
+}
+
+static inline counter count_none(void)
+{
+    return vdupq_n_u8(0);
+}
+
+#define bit_and(a, b) vandq_u8(a, b)
+#define bit_or(a, b) vorrq_u8(a, b)
+#define bit_andnot(a, b) vbicq_u8(b, a)
+
+#define LANES_16 8u
+#define LANES_32 4u
+#define LANES_64 2u
+#define mask_16 uint8x16_t
+#define mask_32 uint8x16_t
+#define mask_64 uint8x16_t
+
+static inline vec select_any(uint8x16_t mask, vec yes, vec no)
+{
+    return vbslq_u8(mask, yes, no);
+}
+#define select_16 select_any
+#define select_32 select_any
+#define select_64 select_any
+
+/* name_bits(a, b) by the intrinsic `by` on lanes of type `in`, giving lanes of type `out`. */
+#define BINARY(name, bits, by, in, out)                                                                                \
+    static inline vec name##_##bits(vec a, vec b)                                                                      \
+    {                                                                                                                  \
+        return vreinterpretq_u8_##out(by##_##in(vreinterpretq_##in##_u8(a), vreinterpretq_##in##_u8(b)));              \
+    }
+BINARY(min_s, 16, vminq, s16, s16)
+BINARY(max_s, 16, vmaxq, s16, s16)
+BINARY(min_u, 16, vminq, u16, u16)
+BINARY(max_u, 16, vmaxq, u16, u16)
+BINARY(min_s, 32, vminq, s32, s32)
+BINARY(max_s, 32, vmaxq, s32, s32)
+BINARY(min_u, 32, vminq, u32, u32)
+BINARY(max_u, 32, vmaxq, u32, u32)
+BINARY(gt, 16, vcgtq, s16, u16)
+BINARY(gt, 32, vcgtq, s32, u32)
+BINARY(gt, 64, vcgtq, s64, u64)
+BINARY(gt_u, 64, vcgtq, u64, u64)
+BINARY(eq, 16, vceqq, s16, u16)
+BINARY(eq, 32, vceqq, s32, u32)
+BINARY(eq, 64, vceqq, s64, u64)
+BINARY(count, 16, vsubq, u16, u16) /* a mask's lanes are 0 or -1 */
+BINARY(count, 32, vsubq, u32, u32)
+BINARY(count, 64, vsubq, u64, u64)
+
+/* There is no 64-bit minimum. */
+#define min_s_64(a, b) select_any(gt_64(a, b), b, a)
+#define max_s_64(a, b) select_any(gt_64(a, b), a, b)
+#define min_u_64(a, b) select_any(gt_u_64(a, b), b, a)
+#define max_u_64(a, b) select_any(gt_u_64(a, b), a, b)
+
+static inline uint64_t total_16(counter c)
+{
+    return vaddlvq_u16(vreinterpretq_u16_u8(c));
+}
+
+static inline uint64_t total_32(counter c)
+{
+    return vaddlvq_u32(vreinterpretq_u32_u8(c));
+}
+
+static inline uint64_t total_64(counter c)
+{
+    return vaddvq_u64(vreinterpretq_u64_u8(c));
+}
+
+/* set1, 2 x - 1, and the key: of a negative value all bits but the sign flipped. */
+#define DEFINE_SET1_AND_KEY(bits, last_bit)                                                                            \
+    static inline vec set1_##bits(uint64_t value)                                                                      \
+    {                                                                                                                  \
+        return vreinterpretq_u8_u##bits(vdupq_n_u##bits((uint##bits##_t)value));                                       \
+    }                                                                                                                  \
+    static inline vec odd_##bits(vec x)                                                                                \
+    {                                                                                                                  \
+        const uint##bits##_lanes v = vreinterpretq_u##bits##_u8(x);                                                    \
+        return vreinterpretq_u8_u##bits(vsubq_u##bits(vaddq_u##bits(v, v), vdupq_n_u##bits(1)));                       \
+    }                                                                                                                  \
+    static inline vec key_##bits(vec x)                                                                                \
+    {                                                                                                                  \
+        const int##bits##_lanes signs = vshrq_n_s##bits(vreinterpretq_s##bits##_u8(x), last_bit);                      \
+        return veorq_u8(x, bit_and(vreinterpretq_u8_s##bits(signs), set1_##bits(UINT64_MAX >> (65 - bits))));          \
+    }
+typedef uint16x8_t uint16_lanes;
+typedef uint32x4_t uint32_lanes;
+typedef uint64x2_t uint64_lanes;
+typedef int16x8_t int16_lanes;
+typedef int32x4_t int32_lanes;
+typedef int64x2_t int64_lanes;
+DEFINE_SET1_AND_KEY(16, 15)
+DEFINE_SET1_AND_KEY(32, 31)
+DEFINE_SET1_AND_KEY(64, 63)
+
+#define DEFINE_FOLD(op, bits, by, lanes, result_type)                                                                  \
+    static inline result_type fold_##op##_##bits(vec v)                                                                \
+    {                                                                                                                  \
+        return by##_##lanes(vreinterpretq_##lanes##_u8(v));                                                            \
+    }
+DEFINE_FOLD(min_s, 16, vminvq, s16, int64_t)
+DEFINE_FOLD(max_s, 16, vmaxvq, s16, int64_t)
+DEFINE_FOLD(min_u, 16, vminvq, u16, uint64_t)
+DEFINE_FOLD(max_u, 16, vmaxvq, u16, uint64_t)
+DEFINE_FOLD(min_s, 32, vminvq, s32, int64_t)
+DEFINE_FOLD(max_s, 32, vmaxvq, s32, int64_t)
+DEFINE_FOLD(min_u, 32, vminvq, u32, uint64_t)
+DEFINE_FOLD(max_u, 32, vmaxvq, u32, uint64_t)
+
+#define DEFINE_FOLD_64(op, lanes, result_type)                                                                         \
+    static inline result_type fold_##op##_64(vec v)                                                                    \
+    {                                                                                                                  \
+        return vgetq_lane_##lanes(vreinterpretq_##lanes##_u8(op##_64(v, vextq_u8(v, v, 8))), 0);                       \
+    }
+DEFINE_FOLD_64(min_s, s64, int64_t)
+DEFINE_FOLD_64(max_s, s64, int64_t)
+DEFINE_FOLD_64(min_u, u64, uint64_t)
+DEFINE_FOLD_64(max_u, u64, uint64_t)
+
+#define TP_BITS 16
+#include "kernels/lanes.inc.h"
+#define TP_BITS 32
+#include "kernels/lanes.inc.h"
+#define TP_BITS 64
+#include "kernels/lanes.inc.h"
+
+/* -- Conversions, eight values a step -- */
+
+static inline float32x4_t load_f32(const uint8_t *p)
+{
+    return vreinterpretq_f32_u8(load(p));
+}
+
+static inline void store_f32(uint8_t *p, float32x4_t v)
+{
+    store(p, vreinterpretq_u8_f32(v));
+}
+
+static inline float64x2_t load_f64(const uint8_t *p)
+{
+    return vreinterpretq_f64_u8(load(p));
+}
+
+/* Four f64 as f32. */
+static inline float32x4_t f32_from_f64(const uint8_t *p)
+{
+    return vcombine_f32(vcvt_f32_f64(load_f64(p)), vcvt_f32_f64(load_f64(p + 16)));
+}
+
+/* ... "rounded to odd": what is lost sets the last bit. Rounding that to f16 is the same as rounding the f64 once. */
+static inline float32x4_t f32_odd_from_f64(const uint8_t *p)
+{
+    return vcombine_f32(vcvtx_f32_f64(load_f64(p)), vcvtx_f32_f64(load_f64(p + 16)));
+}
+
+/* The upper halves of the results are four f32 rounded to bf16, ties to even. NaNs are plain (see blocks.h). */
+static inline uint16x8_t round_to_bf16(float32x4_t v)
+{
+    const uint32x4_t x = vreinterpretq_u32_f32(v);
+    const uint32x4_t is_odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
+    return vreinterpretq_u16_u32(vaddq_u32(x, vaddq_u32(is_odd, vdupq_n_u32(0x7fff))));
+}
+
+static inline void store_bf16(uint8_t *d, float32x4_t a, float32x4_t b)
+{
+    store(d, vreinterpretq_u8_u16(vuzp2q_u16(round_to_bf16(a), round_to_bf16(b))));
+}
+
+static inline void store_f16(uint8_t *d, float32x4_t v)
+{
+    vst1_u8(d, vreinterpret_u8_f16(vcvt_f16_f32(v)));
+}
+
+static inline float32x4_t f32_from_f16(const uint8_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+}
+
+static inline float32x4_t f32_from_bf16(const uint8_t *p)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+}
+
+static inline void step_f64_f32(uint8_t *d, const uint8_t *s)
+{
+    store_f32(d, f32_from_f64(s));
+    store_f32(d + 16, f32_from_f64(s + 32));
+}
+
+static inline void step_f64_f16(uint8_t *d, const uint8_t *s)
+{
+    store_f16(d, f32_odd_from_f64(s));
+    store_f16(d + 8, f32_odd_from_f64(s + 32));
+}
+
+static inline void step_f64_bf16(uint8_t *d, const uint8_t *s)
+{
+    store_bf16(d, f32_from_f64(s), f32_from_f64(s + 32));
+}
+
+static inline void step_f32_f16(uint8_t *d, const uint8_t *s)
+{
+    store_f16(d, load_f32(s));
+    store_f16(d + 8, load_f32(s + 16));
+}
+
+static inline void step_f32_bf16(uint8_t *d, const uint8_t *s)
+{
+    store_bf16(d, load_f32(s), load_f32(s + 16));
+}
+
+static inline void step_f16_f32(uint8_t *d, const uint8_t *s)
+{
+    store_f32(d, f32_from_f16(s));
+    store_f32(d + 16, f32_from_f16(s + 8));
+}
+
+static inline void step_f16_bf16(uint8_t *d, const uint8_t *s)
+{
+    store_bf16(d, f32_from_f16(s), f32_from_f16(s + 8));
+}
+
+static inline void step_bf16_f32(uint8_t *d, const uint8_t *s)
+{
+    store_f32(d, f32_from_bf16(s));
+    store_f32(d + 16, f32_from_bf16(s + 8));
+}
+
+static inline void step_bf16_f16(uint8_t *d, const uint8_t *s)
+{
+    store_f16(d, f32_from_bf16(s));
+    store_f16(d + 8, f32_from_bf16(s + 8));
+}
+
+#define TP_STEP 8u
+TP_EACH_CAST(TP_DEFINE_CONVERT)
+TP_EACH_CAST(TP_DEFINE_CAST)
+TP_EACH_KIND(TP_DEFINE_MEASURE)
+
+/* -- The rest -- */
+
+static void unpack_f4(uint8_t *dst, const uint8_t *src, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        const uint8x16_t x = vld1q_u8(src + i);
+        const uint8x16x2_t pair = {{vandq_u8(x, vdupq_n_u8(15)), vshrq_n_u8(x, 4)}};
+        vst2q_u8(dst + 2 * i, pair);
+    }
+    for (; i < n; i++) {
+        dst[2 * i] = src[i] & 15;
+        dst[2 * i + 1] = src[i] >> 4;
+    }
+}
+
+static uint64_t count_not_bool(const uint8_t *src, size_t n)
+{
+    uint64_t count = 0;
+    size_t i = 0;
+    for (; n - i >= 16; i += 16)
+        count += vaddvq_u8(vshrq_n_u8(vcgtq_u8(vld1q_u8(src + i), vdupq_n_u8(1)), 7));
+    for (; i < n; i++)
+        count += src[i] > 1;
+    return count;
+}
+
+void tp_kernels_init_neon(struct tp_kernels *k)
+{
+    k->level = TP_LEVEL_NEON;
+    TP_EACH_CAST(TP_FILL_CAST)
+    TP_EACH_KIND(TP_FILL_MEASURE)
+    k->unpack_f4 = unpack_f4;
+    k->count_not_bool = count_not_bool;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* The definition: one value after the other, in integers. What is right is what this file does; the other levels are
+ * compared with it bit by bit, and it with NumPy, ml_dtypes and JAX (tests/e2e/test_numerics.py). The rule in words is
+ * docs/numerics.md. */
+#include "kernels/each.h"
+#include "kernels/tally.h"
+#include "kernels/xxh3.h"
+
+#include <string.h>
+
+/* -- One value -- */
+
+/* v / 2^shift, rounded to the nearest integer, ties to the even one; 0 < shift < 64. */
+static inline uint64_t shift_to_even(uint64_t v, unsigned shift)
+{
+    const uint64_t below_half = (UINT64_C(1) << (shift - 1)) - 1;
+    return (v + below_half + (v >> shift & 1)) >> shift;
+}
+
+/* Round a float to a layout with a shorter mantissa and the same or a smaller range of exponents. A NaN keeps the top
+ * of its payload and becomes quiet. */
+static inline uint64_t narrow(uint64_t bits, enum tp_float_kind from_kind, enum tp_float_kind to_kind)
+{
+    const struct tp_float_layout from = tp_float_layouts[from_kind], to = tp_float_layouts[to_kind];
+    const uint64_t to_infinity = tp_infinity_bits(to_kind);
+    const uint64_t sign = bits >> (8 * from.size_bytes - 1) << (8 * to.size_bytes - 1);
+    const uint64_t magnitude = bits & tp_magnitude_mask(from_kind);
+    const uint64_t one = UINT64_C(1) << from.mantissa_bits;
+    const uint64_t mantissa = magnitude & (one - 1), exponent = magnitude >> from.mantissa_bits;
+    const unsigned drop = from.mantissa_bits - to.mantissa_bits, rebias = from.bias - to.bias;
+
+    if (magnitude > tp_infinity_bits(from_kind))
+        return sign | to_infinity | UINT64_C(1) << (to.mantissa_bits - 1) | mantissa >> drop;
+    uint64_t result;
+    if (rebias == 0 || exponent > rebias) {
+        result = shift_to_even(magnitude - rebias * one, drop); /* a carry rightly raises the exponent */
+    } else { /* subnormal or zero in the target: the leading one is written out */
+        const uint64_t shift = drop + 1 + rebias - exponent;
+        result = shift < 64 ? shift_to_even(one | mantissa, (unsigned)shift) : 0;
+    }
+    return sign | (result < to_infinity ? result : to_infinity);
+}
+
+static inline uint32_t f32_from_f64(uint64_t x)
+{
+    return (uint32_t)narrow(x, TP_KIND_F64, TP_KIND_F32);
+}
+
+static inline uint16_t f16_from_f64(uint64_t x)
+{
+    return (uint16_t)narrow(x, TP_KIND_F64, TP_KIND_F16);
+}
+
+static inline uint16_t f16_from_f32(uint32_t x)
+{
+    return (uint16_t)narrow(x, TP_KIND_F32, TP_KIND_F16);
+}
+
+/* A NaN loses its payload, as in ml_dtypes and JAX. */
+static inline uint16_t bf16_from_f32(uint32_t x)
+{
+    if ((x & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)((x >> 16 & 0x8000) | 0x7fc0);
+    return (uint16_t)narrow(x, TP_KIND_F32, TP_KIND_BF16);
+}
+
+/* Rounds twice, as NumPy and JAX do. */
+static inline uint16_t bf16_from_f64(uint64_t x)
+{
+    return bf16_from_f32(f32_from_f64(x));
+}
+
+static inline uint32_t f32_from_f16(uint16_t x)
+{
+    const uint32_t sign = (uint32_t)(x & 0x8000) << 16;
+    uint32_t magnitude = x & 0x7fff, exponent = 127 - 14; /* of the smallest normal value */
+    if (magnitude > 0x7c00)
+        return sign | 0x7fc00000 | (magnitude & 0x3ff) << 13;
+    if (magnitude == 0x7c00)
+        return sign | 0x7f800000;
+    if (magnitude >= 0x400)
+        return sign | ((magnitude << 13) + ((uint32_t)(127 - 15) << 23));
+    if (magnitude == 0)
+        return sign;
+    for (; magnitude < 0x400; magnitude <<= 1)
+        exponent--;
+    return sign | exponent << 23 | (magnitude & 0x3ff) << 13;
+}
+
+/* The bits move, a signalling NaN stays one. */
+static inline uint32_t f32_from_bf16(uint16_t x)
+{
+    return (uint32_t)x << 16;
+}
+
+static inline uint16_t bf16_from_f16(uint16_t x)
+{
+    return bf16_from_f32(f32_from_f16(x));
+}
+
+static inline uint16_t f16_from_bf16(uint16_t x)
+{
+    return f16_from_f32(f32_from_bf16(x));
+}
+
+/* -- Many values -- */
+
+/* Count a source value; true if it is finite. */
+static inline bool tally_source(struct tp_tally *tally, uint64_t bits, enum tp_float_kind kind)
+{
+    const uint64_t magnitude = bits & tp_magnitude_mask(kind), infinity = tp_infinity_bits(kind);
+    tally->nan_count += magnitude > infinity;
+    tally->inf_count += magnitude == infinity;
+    if (magnitude >= infinity)
+        return false;
+    const int64_t key = tp_key(magnitude, bits != magnitude);
+    tp_tally_keys(tally, key, key);
+    return true;
+}
+
+/* Count what became of it; the value to be stored. */
+static inline uint64_t tally_result(struct tp_tally *tally, bool source_is_zero, uint64_t result,
+                                    enum tp_float_kind kind, bool saturate)
+{
+    const uint64_t magnitude = result & tp_magnitude_mask(kind);
+    tally->flushed_count += magnitude == 0 && !source_is_zero;
+    if (magnitude < tp_infinity_bits(kind))
+        return result;
+    tally->overflow_count++;
+    return saturate ? result - 1 : result; /* the largest finite value stands just below infinity */
+}
+
+#define DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits)                                                            \
+    static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats)        \
+    {                                                                                                                  \
+        struct tp_tally tally = TP_TALLY_INIT;                                                                         \
+        uint8_t *d = dst;                                                                                              \
+        const uint8_t *s = src;                                                                                        \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            uint##from_bits##_t value;                                                                                 \
+            memcpy(&value, s + i * sizeof value, sizeof value);                                                        \
+            uint##to_bits##_t result = to##_from_##from(value);                                                        \
+            const bool is_zero = (value & tp_magnitude_mask(TP_KIND_##FROM)) == 0;                                     \
+            if (tally_source(&tally, value, TP_KIND_##FROM))                                                           \
+                result = (uint##to_bits##_t)tally_result(&tally, is_zero, result, TP_KIND_##TO, saturate);             \
+            memcpy(d + i * sizeof result, &result, sizeof result);                                                     \
+        }                                                                                                              \
+        tp_tally_finish(&tally, TP_KIND_##FROM, stats);                                                                \
+    }
+TP_EACH_CAST(DEFINE_CAST)
+
+#define DEFINE_MEASURE(kind, KIND, bits)                                                                               \
+    static void measure_##kind(const void *src, size_t n, struct tp_stats *stats)                                      \
+    {                                                                                                                  \
+        struct tp_tally tally = TP_TALLY_INIT;                                                                         \
+        const uint8_t *s = src;                                                                                        \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            uint##bits##_t value;                                                                                      \
+            memcpy(&value, s + i * sizeof value, sizeof value);                                                        \
+            (void)tally_source(&tally, value, TP_KIND_##KIND);                                                         \
+        }                                                                                                              \
+        tp_tally_finish(&tally, TP_KIND_##KIND, stats);                                                                \
+    }
+TP_EACH_KIND(DEFINE_MEASURE)
+
+static void unpack_f4(uint8_t *dst, const uint8_t *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[2 * i] = src[i] & 15;
+        dst[2 * i + 1] = src[i] >> 4;
+    }
+}
+
+static uint64_t count_not_bool(const uint8_t *src, size_t n)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += src[i] > 1;
+    return count;
+}
+
+void tp_kernels_init_scalar(struct tp_kernels *k)
+{
+    *k = (struct tp_kernels){.level = TP_LEVEL_SCALAR};
+    TP_EACH_CAST(TP_FILL_CAST)
+    TP_EACH_KIND(TP_FILL_MEASURE)
+    k->unpack_f4 = unpack_f4;
+    k->count_not_bool = count_not_bool;
+    k->xxh3_update = tp_xxh3_update;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Moving blocks: made from the source and written; or read back and checked; or made again and compared. One walk over
+ * the tasks, three things to do at each block. Memory: two buffers a worker, whatever the model's size.
+ *
+ * A block is made whole and in order by one worker, in pieces that stay in its cache: read, cast, hash, write. */
+#ifndef TP_PIPELINE_MOVE_H
+#define TP_PIPELINE_MOVE_H
+
+#include "codec/digest.h"
+#include "format/format.h"
+#include "kernels/kernels.h"
+#include "pipeline/pool.h"
+
+/* What was seen of an array's source values (arrays whose `result` is not TP_NONE). */
+struct tp_result {
+    struct tp_stats stats;
+    uint64_t odd_bool_count; /* BOOL bytes other than 0 and 1 */
+};
+
+/* A block that is not what it should be. */
+struct tp_mismatch {
+    uint32_t extent;
+    bool is_value;       /* differs from the source; else from the digest */
+    uint64_t block;      /* within the extent */
+    uint64_t elem;       /* is_value: the first element of the array that differs */
+    uint64_t elem_count; /* is_value: how many of the block differ */
+};
+
+enum tp_move_mode { TP_MOVE_WRITE, TP_MOVE_CHECK, TP_MOVE_COMPARE };
+
+struct tp_move {
+    enum tp_move_mode mode;
+    const struct tp_plan *plan;
+    const struct tp_kernels *kernels;
+    const struct tp_checkpoint *source; /* WRITE, COMPARE */
+    const struct tp_format *format;     /* WRITE */
+    const char *folder;                 /* WRITE: where the files are, made and sized before */
+    const struct tp_checkpoint *output; /* CHECK, COMPARE: file indices as in the plan */
+    struct tp_digest *digests;          /* block_count; written by WRITE, expected by the others (NULL: not known) */
+    struct tp_result *results;          /* result_count; WRITE */
+    bool saturate, stop_at_overflow;
+    unsigned workers;
+    size_t buffer_bytes; /* of each of a worker's two buffers; a multiple of 64 KiB */
+    tp_progress_fn progress;
+    void *progress_user;
+    /* CHECK, COMPARE: what was found, unordered; the caller frees. */
+    struct tp_mismatch *mismatches;
+    size_t mismatch_count, mismatch_capacity;
+    pthread_mutex_t lock; /* over results and mismatches; set up by tp_move_run */
+};
+
+enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
+
+/* How many workers and how large their buffers, under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
+ * smallest budget that would do when it is too small even for one worker. */
+enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers, uint64_t max_memory_bytes,
+                              struct tp_error *err);
+
+#endif

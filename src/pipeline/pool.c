@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/status.h"
+#include "os/host.h"
+
+#define TICK_NS 100000000L
+#define STACK_BYTES ((size_t)256 << 10)
+
+/* Two threads that write one file wait for each other in the kernel, so a worker stays with its file, then takes one that
+ * nobody has begun, and only then helps where the most is left. */
+static const struct tp_task *next_task(struct tp_pool *pool, uint32_t *file)
+{
+    const struct tp_task_list *list = pool->list;
+    uint32_t best = TP_NONE, best_left = 0;
+    bool best_fresh = false;
+    for (uint32_t f = 0; f < list->file_count; f++) {
+        uint32_t left = list->file_first[f + 1] - pool->file_next[f];
+        bool fresh = pool->file_next[f] == list->file_first[f];
+        if (left == 0)
+            continue;
+        if (f == *file) {
+            best = f;
+            break;
+        }
+        if (best == TP_NONE || (fresh && !best_fresh) || (fresh == best_fresh && !fresh && left > best_left)) {
+            best = f;
+            best_left = left;
+            best_fresh = fresh;
+        }
+    }
+    if (best == TP_NONE)
+        return NULL;
+    *file = best;
+    return &list->tasks[pool->file_next[best]++];
+}
+
+static void fail_pool(struct tp_pool *pool, enum tp_status st, const struct tp_error *err)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (!pool->status) {
+        pool->status = st;
+        pool->error = *err;
+    }
+    atomic_store(&pool->stop, true);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+struct thread_start {
+    struct tp_pool *pool;
+    void *state;
+    pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+    const struct thread_start *start = arg;
+    struct tp_pool *pool = start->pool;
+    uint32_t file = TP_NONE;
+    while (!tp_pool_stopped(pool)) {
+        pthread_mutex_lock(&pool->lock);
+        const struct tp_task *task = next_task(pool, &file);
+        pthread_mutex_unlock(&pool->lock);
+        if (!task)
+            break;
+        atomic_store_explicit(&pool->current_file, task->file, memory_order_relaxed);
+        struct tp_error err = {.code = TP_OK};
+        enum tp_status st = pool->config->run(pool, pool->config->job, start->state, task, &err);
+        if (st)
+            fail_pool(pool, st, &err);
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->running--;
+    pthread_cond_signal(&pool->idle);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+static void report(struct tp_pool *pool, double begin)
+{
+    const struct tp_pool_config *c = pool->config;
+    if (!c->progress)
+        return;
+    struct tp_progress p = {.phase = atomic_load(&pool->scan) ? TP_PHASE_SCAN : c->phase,
+                            .done_bytes = atomic_load(&pool->done_bytes),
+                            .total_bytes = c->total_bytes,
+                            .elapsed_s = tp_host_clock_s() - begin,
+                            .file = c->file_name(c->job, atomic_load(&pool->current_file))};
+    if (c->progress(c->progress_user, &p) != 0 && !tp_pool_stopped(pool)) {
+        struct tp_error err;
+        tp_fail(&err, TP_ERR_CANCELLED, "cancelled");
+        fail_pool(pool, TP_ERR_CANCELLED, &err);
+    }
+}
+
+/* Wait for the workers, and look up ten times a second. */
+static void supervise(struct tp_pool *pool)
+{
+    double begin = tp_host_clock_s();
+    pthread_mutex_lock(&pool->lock);
+    while (pool->running > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += TICK_NS;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+        int rc = 0;
+        while (pool->running > 0 && rc == 0)
+            rc = pthread_cond_timedwait(&pool->idle, &pool->lock, &until);
+        pthread_mutex_unlock(&pool->lock);
+        report(pool, begin);
+        pthread_mutex_lock(&pool->lock);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* As many threads as can be had; one is enough. */
+static unsigned start_threads(struct tp_pool *pool, struct thread_start *starts)
+{
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    unsigned started = 0;
+    pthread_mutex_lock(&pool->lock);
+    for (; started < pool->config->workers; started++) {
+        starts[started] = (struct thread_start){.pool = pool, .state = pool->config->worker_states[started]};
+        if (pthread_create(&starts[started].thread, &attr, work, &starts[started]) != 0)
+            break;
+        pool->running++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pthread_attr_destroy(&attr);
+    return started;
+}
+
+enum tp_status tp_pool_run(const struct tp_pool_config *config, const struct tp_task_list *list, struct tp_error *err)
+{
+    struct tp_pool pool = {.config = config, .list = list};
+    struct thread_start *starts = calloc(config->workers, sizeof *starts);
+    pool.file_next = malloc((size_t)(list->file_count + 1) * sizeof *pool.file_next);
+    if (!starts || !pool.file_next) {
+        free(starts);
+        free(pool.file_next);
+        return tp_fail_nomem(err);
+    }
+    memcpy(pool.file_next, list->file_first, (size_t)(list->file_count + 1) * sizeof *pool.file_next);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool.idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&pool.lock, NULL);
+
+    unsigned started = start_threads(&pool, starts);
+    if (started == 0)
+        pool.status = tp_fail_errno(&pool.error, EAGAIN, NULL, "cannot start a thread");
+    supervise(&pool);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(starts[i].thread, NULL);
+
+    if (pool.status && err)
+        *err = pool.error;
+    pthread_cond_destroy(&pool.idle);
+    pthread_mutex_destroy(&pool.lock);
+    free(pool.file_next);
+    free(starts);
+    return pool.status;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* Tasks: consecutive blocks of one file, small enough that all workers stay busy, large enough that neighbouring small
+ * arrays share a write. How a plan is cut into tasks never changes a byte of the result. */
+#ifndef TP_PIPELINE_TASK_H
+#define TP_PIPELINE_TASK_H
+
+#include "plan/plan.h"
+
+/* From block `first_block` of the file's extent `first_k` up to, not including, block `end_block` of extent `end_k`. An
+ * extent's framing goes with its block 0; end_k == extent_count means that the task also owns what follows the last. */
+struct tp_task {
+    uint32_t file;
+    uint32_t first_k, end_k;
+    uint64_t first_block, end_block;
+};
+
+struct tp_task_list {
+    struct tp_task *tasks; /* in the order of files and offsets */
+    uint32_t *file_first;  /* file_count + 1 entries: the tasks of file f are [file_first[f], file_first[f + 1]) */
+    size_t count;
+    uint32_t file_count;
+};
+
+enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers,
+                              struct tp_error *err);
+void tp_tasks_release(struct tp_task_list *list);
+
+#endif

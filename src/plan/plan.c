@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/* From headers and options to the arrays of the output: selection, dtypes, the tree, and every refusal. */
+#include "plan/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "tensorport/text.h"
+
+#define SHOWN_MAX 20u /* offenders named in one message; the rest is counted */
+
+struct builder {
+    struct tp_plan *plan;
+    const struct tp_checkpoint *source;
+    const struct tp_convert_options *options;
+    bool *selected; /* by tensor */
+    struct tp_error *err;
+};
+
+/* Names of offenders for one message: the first SHOWN_MAX, then a count. */
+struct offenders {
+    char text[2400];
+    size_t used, count;
+};
+
+static void offend(struct offenders *o, const char *name, size_t len, const char *why)
+{
+    char shown[160];
+    o->count++;
+    if (o->count > SHOWN_MAX)
+        return;
+    tp_text_printable(shown, sizeof shown, name, len);
+    int n = snprintf(o->text + o->used, sizeof o->text - o->used, "\n%s%s%s", shown, *why ? ": " : "", why);
+    if (n > 0 && (size_t)n < sizeof o->text - o->used)
+        o->used += (size_t)n;
+    else
+        o->text[o->used] = '\0';
+}
+
+static enum tp_status refuse(const struct builder *b, const struct offenders *o, enum tp_status code, const char *what)
+{
+    char more[64] = "";
+    if (o->count > SHOWN_MAX)
+        snprintf(more, sizeof more, "\nand %zu more", o->count - SHOWN_MAX);
+    tp_fail(b->err, code, "%s:%s%s", what, o->text, more);
+    return tp_err_path(b->err, code, tp_checkpoint_path(b->source));
+}
+
+int tp_path_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    /* The keys' separator is NUL, smaller than any byte of a key: comparing bytes compares key by key. */
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return order ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+void tp_path_join_keys(char *dst, const char *path, size_t path_len, char separator)
+{
+    for (size_t i = 0; i < path_len; i++)
+        dst[i] = path[i] ? path[i] : separator;
+    dst[path_len] = '\0';
+}
+
+/* ---- selection ---- */
+
+static bool matches_any(const struct tp_glob_list *globs, const char *name)
+{
+    for (size_t i = 0; i < globs->count; i++)
+        if (tp_glob_match(globs->items[i], name))
+            return true;
+    return false;
+}
+
+/* A glob that matches no tensor at all is a typing error, and would silently do nothing. */
+static enum tp_status check_globs_match(const struct builder *b, const struct tp_glob_list *globs, const char *option)
+{
+    uint32_t count = tp_checkpoint_tensor_count(b->source);
+    for (size_t g = 0; g < globs->count; g++) {
+        bool hit = false;
+        for (uint32_t i = 0; i < count && !hit; i++)
+            hit = tp_glob_match(globs->items[g], tp_checkpoint_tensor(b->source, i)->name);
+        if (!hit) {
+            char shown[256];
+            tp_text_printable(shown, sizeof shown, globs->items[g], strlen(globs->items[g]));
+            tp_fail(b->err, TP_ERR_USAGE, "%s '%s' matches none of the %" PRIu32 " tensors", option, shown, count);
+            return tp_err_hint(b->err, TP_ERR_USAGE, "tensorport inspect --all lists their names");
+        }
+    }
+    return TP_OK;
+}
+
+/* Codes without their scales (or the reverse) cannot be used by anybody. */
+static enum tp_status check_groups_whole(const struct builder *b)
+{
+    uint32_t group_count = tp_checkpoint_group_count(b->source);
+    if (group_count == 0 || (b->options->include.count == 0 && b->options->exclude.count == 0))
+        return TP_OK;
+    uint32_t *chosen = calloc(group_count, sizeof *chosen);
+    if (!chosen)
+        return tp_fail_nomem(b->err);
+    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
+        if (b->selected[i] && t->group != TP_NO_GROUP)
+            chosen[t->group]++;
+    }
+    struct offenders o = {.count = 0};
+    for (uint32_t g = 0; g < group_count; g++) {
+        const struct tp_group *group = tp_checkpoint_group(b->source, g);
+        char why[96];
+        snprintf(why, sizeof why, "%" PRIu32 " of its %" PRIu32 " tensors (%s)", chosen[g], group->member_count, group->scheme);
+        if (chosen[g] > 0 && chosen[g] < group->member_count)
+            offend(&o, group->name, strlen(group->name), why);
+    }
+    free(chosen);
+    return o.count ? refuse(b, &o, TP_ERR_USAGE, "--include and --exclude take apart tensors that only together are a weight")
+                   : TP_OK;
+}
+
+static enum tp_status select_tensors(struct builder *b)
+{
+    const struct tp_convert_options *opt = b->options;
+    uint32_t count = tp_checkpoint_tensor_count(b->source);
+    enum tp_status st = check_globs_match(b, &opt->include, "--include");
+    if (!st)
+        st = check_globs_match(b, &opt->exclude, "--exclude");
+    if (!st)
+        st = check_globs_match(b, &opt->keep_dtype, "--keep-dtype");
+    if (st)
+        return st;
+    uint32_t chosen = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = tp_checkpoint_tensor(b->source, i)->name;
+        b->selected[i] = (opt->include.count == 0 || matches_any(&opt->include, name)) && !matches_any(&opt->exclude, name);
+        chosen += b->selected[i];
+    }
+    if (chosen == 0 && count > 0)
+        return tp_fail(b->err, TP_ERR_USAGE, "--include and --exclude leave none of the %" PRIu32 " tensors", count);
+    return check_groups_whole(b);
+}
+
+/* ---- dtypes ---- */
+
+static const enum tp_dtype precision_dtype[] = {
+    [TP_PRECISION_FLOAT16] = TP_F16,
+    [TP_PRECISION_FLOAT32] = TP_F32,
+    [TP_PRECISION_BFLOAT16] = TP_BF16,
+    [TP_PRECISION_KEEP] = TP_DTYPE_NONE,
+};
+
+/* dtypes that releases of ml_dtypes, JAX or tensorstore still in use do not know: one of them fails a whole file there. */
+static bool is_recent(enum tp_dtype dtype)
+{
+    return dtype == TP_F8_E8M0 || dtype == TP_F8_E4M3FNUZ || dtype == TP_F8_E5M2FNUZ || dtype == TP_F4 || dtype == TP_F4_UNPACKED;
+}
+
+/* What becomes of a tensor: its dtype in the output and how it gets there. */
+static void choose_dtype(const struct builder *b, const struct tp_tensor *t, struct tp_array *a)
+{
+    enum tp_dtype from = (enum tp_dtype)t->dtype;
+    enum tp_dtype to = from;
+    a->view = TP_DTYPE_NONE;
+    a->op = TP_OP_COPY;
+    if (tp_dtype_class(from) == TP_CLASS_FLOAT && t->group == TP_NO_GROUP) {
+        enum tp_dtype wanted = precision_dtype[b->options->precision];
+        if (wanted != TP_DTYPE_NONE && wanted != from && !matches_any(&b->options->keep_dtype, t->name)) {
+            to = wanted;
+            a->op = TP_OP_CAST;
+        }
+    } else if (b->options->compat && is_recent(from)) {
+        to = TP_U8;
+        a->view = (uint8_t)from;
+    } else if (from == TP_F4) {
+        to = TP_F4_UNPACKED;
+        a->op = TP_OP_UNPACK_F4;
+    }
+    a->dtype = (uint8_t)to;
+    a->source_dtype = (uint8_t)from;
+}
+
+static enum tp_status check_dtypes(const struct builder *b)
+{
+    struct offenders six = {.count = 0}, odd = {.count = 0};
+    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
+        if (!b->selected[i])
+            continue;
+        if (t->dtype == TP_F6_E2M3 || t->dtype == TP_F6_E3M2)
+            offend(&six, t->name, t->name_len, tp_dtype_name((enum tp_dtype)t->dtype));
+        if (b->options->compat && t->dtype == TP_F4 && (t->rank == 0 || t->shape[t->rank - 1] % 2 != 0))
+            offend(&odd, t->name, t->name_len, "odd last axis");
+    }
+    if (six.count)
+        return refuse(b, &six, TP_ERR_UNSUPPORTED, "six-bit floats cannot be converted (safetensors does not define their bit order)");
+    if (odd.count)
+        return refuse(b, &odd, TP_ERR_UNSUPPORTED, "--compat keeps F4 as bytes of two codes, which an odd last axis does not allow");
+    return TP_OK;
+}
+
+/* ---- the tree ---- */
+
+static const char *const reserved_keys[] = {"__msgpack_chunked_array__", "__tensorport_parts__"};
+
+static const char *bad_path(const char *path, size_t len, bool nested)
+{
+    uint32_t depth = 0;
+    for (size_t start = 0; start <= len;) {
+        const char *end = memchr(path + start, '\0', len - start);
+        size_t key_len = end ? (size_t)(end - path) - start : len - start;
+        if (nested && key_len == 0)
+            return "an empty key between dots";
+        for (size_t r = 0; r < TP_COUNT_OF(reserved_keys); r++)
+            if (key_len == strlen(reserved_keys[r]) && memcmp(path + start, reserved_keys[r], key_len) == 0)
+                return "a key that the format reserves";
+        if (++depth > TP_TREE_DEPTH_MAX)
+            return "nested deeper than 256 levels";
+        start += key_len + 1;
+    }
+    return NULL;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    const struct tp_array *const *x = a, *const *y = b;
+    return tp_path_compare((*x)->path, (*x)->path_len, (*y)->path, (*y)->path_len);
+}
+
+/* In the order of paths an inner node stands just before its children, so a leaf that is also one is seen at once. */
+static enum tp_status check_tree(const struct builder *b)
+{
+    struct tp_plan *plan = b->plan;
+    bool nested = b->options->tree == TP_TREE_NESTED;
+    struct offenders bad = {.count = 0}, both = {.count = 0};
+    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
+    if (!sorted)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i < plan->array_count; i++) {
+        const struct tp_array *a = &plan->arrays[i];
+        const char *why = bad_path(a->path, a->path_len, nested);
+        if (why)
+            offend(&bad, plan->logicals[i].tensor->name, plan->logicals[i].tensor->name_len, why);
+        sorted[i] = a;
+    }
+    qsort(sorted, plan->array_count, sizeof *sorted, compare_paths);
+    for (size_t i = 0; i + 1 < plan->array_count; i++) {
+        const struct tp_array *a = sorted[i], *next = sorted[i + 1];
+        if (next->path_len > a->path_len && memcmp(a->path, next->path, a->path_len) == 0 && next->path[a->path_len] == '\0') {
+            char why[400], name[TP_NAME_MAX_BYTES + 1], shown[300];
+            tp_path_join_keys(name, next->path, next->path_len, '.');
+            snprintf(why, sizeof why, "there is also '%s'", tp_text_printable(shown, sizeof shown, name, next->path_len));
+            tp_path_join_keys(name, a->path, a->path_len, '.');
+            offend(&both, name, a->path_len, why);
+        }
+    }
+    free(sorted);
+    enum tp_status st = TP_OK;
+    if (bad.count)
+        st = refuse(b, &bad, TP_ERR_UNSUPPORTED, "these names cannot be keys of the output's tree");
+    else if (both.count)
+        st = refuse(b, &both, TP_ERR_UNSUPPORTED, "these names would be an array and a folder of arrays at once");
+    return st && nested ? tp_err_hint(b->err, st, "--tree flat keeps every name as one key") : st;
+}
+
+/* ---- arrays ---- */
+
+static enum tp_status set_path(const struct builder *b, struct tp_array *a, const struct tp_tensor *t)
+{
+    a->path = t->name;
+    a->path_len = t->name_len;
+    if (b->options->tree == TP_TREE_FLAT || !memchr(t->name, '.', t->name_len))
+        return TP_OK;
+    char *path = tp_arena_strndup(&b->plan->arena, t->name, t->name_len);
+    if (!path)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i < t->name_len; i++)
+        if (path[i] == '.')
+            path[i] = '\0';
+    a->path = path;
+    return TP_OK;
+}
+
+static enum tp_status set_shape(const struct builder *b, struct tp_array *a, const struct tp_tensor *t)
+{
+    a->rank = t->rank;
+    a->shape = t->shape;
+    a->elem_count = t->elem_count;
+    if (a->view != TP_F4)
+        return TP_OK;
+    uint64_t *halved = tp_arena_alloc(&b->plan->arena, t->rank * sizeof *halved);
+    if (!halved)
+        return tp_fail_nomem(b->err);
+    memcpy(halved, t->shape, t->rank * sizeof *halved);
+    halved[t->rank - 1] /= 2;
+    a->shape = halved;
+    a->elem_count /= 2;
+    return TP_OK;
+}
+
+static bool is_counted(const struct tp_array *a)
+{
+    return tp_dtype_class((enum tp_dtype)a->source_dtype) == TP_CLASS_FLOAT || a->source_dtype == TP_BOOL;
+}
+
+static enum tp_status add_array(struct builder *b, const struct tp_tensor *t)
+{
+    struct tp_plan *plan = b->plan;
+    struct tp_array *a = &plan->arrays[plan->array_count];
+    struct tp_logical *l = &plan->logicals[plan->logical_count];
+    struct tp_piece *piece = tp_arena_alloc(&plan->arena, sizeof *piece);
+    if (!piece)
+        return tp_fail_nomem(b->err);
+    *a = (struct tp_array){.pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = t->group};
+    choose_dtype(b, t, a);
+    enum tp_status st = set_path(b, a, t);
+    if (!st)
+        st = set_shape(b, a, t);
+    if (st)
+        return st;
+    if (is_counted(a))
+        a->result = plan->result_count++;
+    *l = (struct tp_logical){t, a->view != TP_DTYPE_NONE ? (uint8_t)TP_U8 : t->dtype};
+    *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count, .run_elems = a->elem_count};
+    plan->logical_count++;
+    plan->array_count++;
+    plan->read_bytes += t->size_bytes;
+    plan->payload_bytes += a->elem_count * tp_array_item_bytes(a);
+    return TP_OK;
+}
+
+static void count_parameters(struct builder *b)
+{
+    uint32_t count = tp_checkpoint_tensor_count(b->source);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
+        if (!b->selected[i])
+            continue;
+        if (t->group == TP_NO_GROUP)
+            b->plan->parameter_count += t->elem_count;
+        else if (tp_checkpoint_group(b->source, t->group)->codes == i)
+            b->plan->parameter_count += tp_checkpoint_group(b->source, t->group)->parameter_count;
+    }
+}
+
+/* The largest array, as bytes written, must still be countable: an F4 tensor doubles, a cast at most quadruples. */
+static enum tp_status check_sizes(const struct builder *b)
+{
+    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
+        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
+        if (b->selected[i] && t->elem_count > (UINT64_MAX >> 8)) {
+            tp_fail(b->err, TP_ERR_LIMIT, "%" PRIu64 " elements are more than can be converted", t->elem_count);
+            return tp_err_tensor(b->err, TP_ERR_LIMIT, t->name, t->name_len);
+        }
+    }
+    return TP_OK;
+}
+
+static enum tp_status note_what_stays(const struct builder *b)
+{
+    uint32_t dropped = 0;
+    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++)
+        dropped += !b->selected[i];
+    if (dropped && !tp_list_add(&b->plan->notes, "%" PRIu32 " tensors left out by --include and --exclude", dropped))
+        return tp_fail_nomem(b->err);
+    return TP_OK;
+}
+
+static enum tp_status add_arrays(struct builder *b)
+{
+    uint32_t count = tp_checkpoint_tensor_count(b->source);
+    size_t chosen = 0;
+    for (uint32_t i = 0; i < count; i++)
+        chosen += b->selected[i];
+    b->plan->arrays = malloc((chosen + 1) * sizeof *b->plan->arrays);
+    b->plan->logicals = malloc((chosen + 1) * sizeof *b->plan->logicals);
+    if (!b->plan->arrays || !b->plan->logicals)
+        return tp_fail_nomem(b->err);
+    enum tp_status st = TP_OK;
+    for (uint32_t i = 0; i < count && !st; i++)
+        if (b->selected[i])
+            st = add_array(b, tp_checkpoint_tensor(b->source, i));
+    return st;
+}
+
+enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *source,
+                             const struct tp_convert_options *options, struct tp_error *err)
+{
+    *plan = (struct tp_plan){.array_count = 0};
+    struct builder b = {.plan = plan, .source = source, .options = options, .err = err};
+    b.selected = calloc((size_t)tp_checkpoint_tensor_count(source) + 1, sizeof *b.selected);
+    enum tp_status st = b.selected ? select_tensors(&b) : tp_fail_nomem(err);
+    if (!st)
+        st = check_dtypes(&b);
+    if (!st)
+        st = check_sizes(&b);
+    if (!st)
+        st = add_arrays(&b);
+    if (!st)
+        st = check_tree(&b);
+    if (!st)
+        st = note_what_stays(&b);
+    if (!st)
+        count_parameters(&b);
+    free(b.selected);
+    if (st)
+        tp_plan_release(plan);
+    return st;
+}
+
+void tp_plan_release(struct tp_plan *plan)
+{
+    free(plan->logicals);
+    free(plan->arrays);
+    free(plan->extents);
+    free(plan->files);
+    free(plan->leaves);
+    tp_arena_release(&plan->arena);
+    tp_list_release(&plan->notes);
+    *plan = (struct tp_plan){.array_count = 0};
+}

