@@ -41,7 +41,7 @@ struct row {
     enum tp_float_kind from, to;
 };
 
-#define CAST_ROW(from, to, FROM, TO, from_bits, to_bits)                                                               \
+#define CAST_ROW(from, to, FROM, TO, from_bits, to_bits, flushes)                                                      \
     {#from " -> " #to, from_bits / 8, to_bits / 8, CAST, TP_KIND_##FROM, TP_KIND_##TO},
 #define MEASURE_ROW(kind, KIND, bits) {"measure " #kind, bits / 8, 0, MEASURE, TP_KIND_##KIND, TP_KIND_##KIND},
 static const struct row rows[] = {

@@ -9,6 +9,8 @@
 #include "survey.h"
 #include "text.h"
 
+enum { GLOBS_MAX = 3 };
+
 static const struct {
     enum tp_dtype dtype;
     const char *largest;
@@ -24,26 +26,40 @@ static bool plain_for_shell(const char *name)
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/")] == '\0';
 }
 
-/* A glob for all the rows: their common ending from a '.' or '_' on; the name, if there is one; else "GLOB". */
-static void glob_suggest(char *dst, size_t cap, const struct tp_value_row *rows, size_t count)
+/* The name after its last number, ".attn.masked_bias" of "h.11.attn.masked_bias": what all layers have in common. */
+static const char *tail_of(const char *name)
 {
-    const char *first = rows[0].name;
-    size_t ending = strlen(first);
-    for (size_t i = 1; i < count; i++) {
-        size_t len = strlen(rows[i].name);
-        size_t same = 0;
-        while (same < ending && same < len && rows[i].name[len - 1 - same] == first[strlen(first) - 1 - same])
-            same++;
-        ending = same;
+    const char *tail = name;
+    for (const char *at = name; *at; at += *at == '.') {
+        size_t len = strcspn(at, ".");
+        if (len > 0 && strspn(at, "0123456789") == len && at[len] == '.')
+            tail = at + len;
+        at += len;
     }
-    const char *tail = first + strlen(first) - ending;
-    bool whole = tail == first;
-    while (!whole && *tail && *tail != '.' && *tail != '_')
-        tail++;
-    if (strlen(tail) < 3 || !plain_for_shell(tail) || strlen(tail) + 4 > cap)
-        snprintf(dst, cap, "GLOB");
-    else
-        snprintf(dst, cap, "'%s%s'", count > 1 || !whole ? "*" : "", tail + (!whole && *tail == '.'));
+    return tail;
+}
+
+/* Options that keep the dtype of all the rows: a glob for each different tail, if they are few; else a general hint. */
+static void keep_suggest(char *dst, size_t cap, const struct tp_value_row *rows, size_t count)
+{
+    const char *tails[GLOBS_MAX];
+    size_t tail_count = 0;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *tail = tail_of(rows[i].name);
+        size_t same = 0;
+        while (same < tail_count && strcmp(tails[same], tail) != 0)
+            same++;
+        if (same == GLOBS_MAX || !plain_for_shell(tail) || strlen(tail) > 100) {
+            snprintf(dst, cap, "--keep-dtype GLOB");
+            return;
+        }
+        tail_count += same == tail_count;
+        tails[same] = tail;
+    }
+    for (size_t i = 0; i < tail_count; i++)
+        used += (size_t)snprintf(dst + used, cap - used, "%s--keep-dtype '%s%s'", i ? " " : "",
+                                 *tails[i] == '.' ? "*" : "", tails[i]);
 }
 
 static void say_overflow_headline(const struct tp_value_row *rows, size_t count)
@@ -71,7 +87,7 @@ void overflow_print(const struct tp_convert_report *report)
     size_t width = 0;
     size_t shape_width = 0;
     bool bfloat16_helps = true;
-    char glob[256];
+    char keep[512];
     for (; count < report->value_count && report->values[count].overflow_count > 0; count++) {
         const struct tp_value_row *v = &report->values[count];
         size_t columns = text_columns(v->name);
@@ -90,7 +106,7 @@ void overflow_print(const struct tp_convert_report *report)
                 text_count(v->overflow_count).s, text_s(v->overflow_count), v->overflow_count == 1 ? "" : "up to ",
                 text_value(largest_magnitude(v), 6).s);
     }
-    glob_suggest(glob, sizeof glob, report->values, count);
-    fprintf(stderr, "no output was made. Use --precision %s, --keep-dtype %s, or --on-overflow saturate\n",
-            bfloat16_helps ? "bfloat16" : "keep", glob);
+    keep_suggest(keep, sizeof keep, report->values, count);
+    fprintf(stderr, "no output was made. Use --precision %s, %s, or --on-overflow saturate\n",
+            bfloat16_helps ? "bfloat16" : "keep", keep);
 }

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 VENV = BUILD / "venv" / "bin"
 PYTHON = sys.executable
+SHOWN_LINES = 40  # of a check that failed; it can be run alone for the rest
 
 # Name, command. What each is for is said at the top of its script.
 CHECKS: list[tuple[str, list[str]]] = [
@@ -114,7 +115,9 @@ def run_checks(checks: list[tuple[str, list[str]]]) -> Totals:
         else:
             totals.failed += 1
             totals.failures.append(f"check: {name}")
-            print(f"--- {name}: {' '.join(command)}\n{done.stdout}{done.stderr}", flush=True)
+            lines = (done.stdout + done.stderr).splitlines()
+            print(f"--- {name}: {' '.join(command)}", *lines[:SHOWN_LINES], sep="\n")
+            print(f"    (and {len(lines) - SHOWN_LINES} lines more)" if len(lines) > SHOWN_LINES else "", flush=True)
     return totals
 
 

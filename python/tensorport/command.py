@@ -53,7 +53,7 @@ def _run(name: str, options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(["tensorport"], -1, "no command tensorport on the PATH (or in TENSORPORT_BIN)", None)
     command = [program, name, "--json", *_arguments(options)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as fault:
         raise CommandError(command, -1, f"{program}: {fault.strerror}", None) from fault
     summary = _summary(done.stdout)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoint/describe.h"
+#include "quant/groups.h"
 #include "tensorport/text.h"
 
 /* ---- making and releasing ---- */
@@ -310,7 +311,7 @@ enum tp_status tp_checkpoint_finish(struct tp_checkpoint *ck, struct tp_error *e
     if (!status)
         status = tp_checkpoint_read_config(ck, err);
     if (!status)
-        status = tp_checkpoint_find_groups(ck, err);
+        status = tp_groups_find(ck, err);
     if (!status)
         count_parameters(ck);
     return status;

@@ -108,9 +108,6 @@ void tp_checkpoint_sort_tensors(struct tp_checkpoint *ck, size_t first); /* from
 
 /* config.json and hf_quant_config.json of ck->folder into ck->facts and ck->quant; what cannot be read is a note. */
 enum tp_status tp_checkpoint_read_config(struct tp_checkpoint *ck, struct tp_error *err);
-/* The tensors that together encode one, into ck->groups and each tensor's `group`. Written in src/quant/groups.c, the
- * room that knows the schemes, and declared here because opening a checkpoint is what needs it. */
-enum tp_status tp_checkpoint_find_groups(struct tp_checkpoint *ck, struct tp_error *err);
 
 /* ---- reading (any number of threads) ---- */
 

@@ -169,7 +169,7 @@ static enum tp_status read_all(struct config *c, struct tp_error *err)
     return status ? status : tp_json_next(c->json, &token, err);
 }
 
-/* Read `name` beside the checkpoint into c->facts; without effect if there is no such file, with a note if it is bad. */
+/* Read `name` beside the checkpoint into c->facts; without effect if it is not there, with a note if it is bad. */
 static enum tp_status read_file(struct config *c, const char *name, struct tp_error *err)
 {
     enum tp_path_kind kind = TP_PATH_ABSENT;

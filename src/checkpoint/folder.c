@@ -260,8 +260,8 @@ static void take_number(struct shard *s)
     s->stem_len = end - digits - 1;
 }
 
-/* ".fp16" at the end of the stem; after "model" any word. */
-static void take_variant(struct shard *s)
+/* ".fp16" at the end of the stem; `any_word`: after "model" any word will do. */
+static void take_variant(struct shard *s, bool any_word)
 {
     size_t dot = s->stem_len;
     while (dot > 0 && s->name[dot - 1] != '.')
@@ -270,7 +270,7 @@ static void take_variant(struct shard *s)
         return;
     const char *word = s->name + dot;
     size_t len = s->stem_len - dot;
-    bool known = dot - 1 == 5 && memcmp(s->name, "model", 5) == 0;
+    bool known = any_word && dot - 1 == 5 && memcmp(s->name, "model", 5) == 0;
     for (size_t i = 0; i < TP_COUNT_OF(variants) && !known; i++)
         known = strlen(variants[i]) == len && memcmp(variants[i], word, len) == 0;
     if (!known)
@@ -283,10 +283,10 @@ static void take_variant(struct shard *s)
 static struct shard shard_of(const char *name)
 {
     struct shard s = {.name = name, .role = OTHER, .stem_len = strlen(name) - strlen(SUFFIX)};
-    take_variant(&s); /* both orders are in use */
+    take_variant(&s, false); /* "-00001-of-00002.fp16" and ".fp16-00001-of-00002" are both in use */
     take_number(&s);
     if (!s.variant)
-        take_variant(&s);
+        take_variant(&s, true);
     if (strncmp(name, "model", 5) == 0)
         s.role = MODEL;
     for (size_t i = 0; i < TP_COUNT_OF(words); i++) {

@@ -221,5 +221,7 @@ enum tp_status tp_weight_map_read(struct tp_weight_map *map, struct tp_arena *ar
     if (!status)
         status = sort_files(map, err);
     tp_json_file_close(&file);
+    if (status == TP_ERR_FORMAT && err && !err->hint[0])
+        tp_err_hint(err, status, "the index is damaged or was written by a faulty program; download it again");
     return status ? tp_err_path(err, status, path) : TP_OK;
 }

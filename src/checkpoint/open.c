@@ -51,7 +51,7 @@ static const struct {
     {".onnx", "an ONNX file", "take the model's safetensors files"},
 };
 
-/* A folder within the folder that does hold safetensors files; a malloc'd path, or NULL. At most 100 are looked into. */
+/* A folder within the folder that does hold safetensors files: a malloc'd path, or NULL. Looks into at most 100. */
 static char *inner_folder(const struct tp_place *place)
 {
     size_t left = 100;

@@ -123,7 +123,7 @@ static enum tp_status fail_framing(struct header *h, const struct tp_sniff *snif
 static enum tp_status read_framing(struct header *h, int fd, struct tp_error *err)
 {
     unsigned char head[TP_SNIFF_BYTES];
-    char fact[160], size[TP_COUNT_TEXT], len[TP_COUNT_TEXT];
+    char fact[160], size[TP_COUNT_TEXT], len[TP_COUNT_TEXT], max[TP_COUNT_TEXT];
     size_t head_len = h->file_size < sizeof head ? (size_t)h->file_size : sizeof head;
     enum tp_status status = tp_file_read_at(fd, head, head_len, 0, h->path, err);
     if (status)
@@ -135,11 +135,12 @@ static enum tp_status read_framing(struct header *h, int fd, struct tp_error *er
     }
     uint64_t header_len = tp_load_le(head, 8);
     tp_describe_count(len, header_len);
+    tp_describe_count(max, TP_HEADER_MAX_BYTES);
     if (header_len == 0)
         snprintf(fact, sizeof fact, "the header is empty (its length is 0)");
     else if (header_len > TP_HEADER_MAX_BYTES)
-        snprintf(fact, sizeof fact, "not a safetensors file: a header of %s bytes is announced, at most %u are valid",
-                 len, TP_HEADER_MAX_BYTES);
+        snprintf(fact, sizeof fact, "not a safetensors file: a header of %s bytes is announced, at most %s are valid",
+                 len, max);
     else if (header_len > h->file_size - 8)
         snprintf(fact, sizeof fact, "truncated: a header of %s bytes is announced, but the file ends after %s bytes",
                  len, size);

@@ -74,7 +74,7 @@ static void small_to_f64(double *dst, const uint8_t *src, size_t n, unsigned byt
 static void packed_f4_to_f64(double *dst, const uint8_t *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        dst[i] = decode(&small_floats[TP_F4], src[i / 2] >> (i % 2 * 4) & 15u);
+        dst[i] = decode(&small_floats[TP_F4], (uint32_t)src[i / 2] >> (i % 2 * 4) & 15u);
 }
 
 static double wide_value(const uint8_t *p, enum tp_dtype dtype)

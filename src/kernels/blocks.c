@@ -28,27 +28,19 @@ static struct tp_limits limits_of(enum tp_float_kind from, enum tp_float_kind to
     };
 }
 
-/* Tally a block's first `count` values of `n` (the rest repeat them). Two comparisons a vector tell whether all are
- * finite and fit, and what the smallest and the largest are, provided that there are values of both signs; a third one
- * tells whether some are so small that they may become zero. If they do not tell, every value is examined. */
-static void tally_block(const struct tp_lane_ops *lanes, const void *src, size_t n, size_t count, uint64_t mask,
-                        const struct tp_limits *limits, struct tp_tally *found)
+/* Two comparisons a vector tell whether all values are finite and fit, and which are the smallest and the largest,
+ * provided that there are values of both signs; a third one tells whether some may become zero. If they do not tell,
+ * every value is examined. */
+static void tally_block(const struct tp_lane_ops *lanes, const void *src, size_t n, const struct tp_extremes *e,
+                        uint64_t magnitude_mask, const struct tp_limits *limits, struct tp_tally *found)
 {
-    struct tp_extremes e;
-    bool ordinary = true;
-    if (limits->flush_to > 0) {
-        lanes->scan_small(src, n, &e);
-        ordinary = e.min_odd >= 2 * limits->flush_to;
-    } else {
-        lanes->scan(src, n, &e);
-    }
-    const uint64_t largest_negative = e.max_u & mask, largest_positive = (uint64_t)e.max_s;
-    ordinary = ordinary && e.max_u > mask && e.max_s >= 0 && largest_negative < limits->overflow_from &&
-               largest_positive < limits->overflow_from;
-    if (ordinary)
-        tp_tally_keys(found, tp_key(largest_negative, true), e.max_s);
+    const uint64_t largest_negative = e->max_u & magnitude_mask, largest_positive = (uint64_t)e->max_s;
+    const bool both_signs = e->max_u > magnitude_mask && e->max_s >= 0;
+    const bool all_fit = largest_negative < limits->overflow_from && largest_positive < limits->overflow_from;
+    if (both_signs && all_fit && e->min_odd >= 2 * limits->flush_to)
+        tp_tally_keys(found, tp_key(largest_negative, true), e->max_s);
     else
-        lanes->examine(src, count, limits, found);
+        lanes->examine(src, n, limits, found);
 }
 
 static void tally_add(struct tp_tally *into, const struct tp_tally *found)
@@ -95,33 +87,34 @@ static bool replacement_of(struct tp_replacement *by, const struct tp_cast_recip
     return (saturate && found->overflow_count > 0) || (plain_nan && found->nan_count > 0);
 }
 
-static void cast_block(const struct tp_cast_recipe *recipe, const struct tp_limits *limits, void *dst,
-                       const void *src, size_t count, bool saturate, struct tp_tally *tally)
+/* `n` values, TP_RUN or more, of which the first `count` are to be tallied (the rest repeat them). */
+static void cast_run(const struct tp_cast_recipe *recipe, const struct tp_limits *limits, void *dst, const void *src,
+                     size_t n, size_t count, bool saturate, struct tp_tally *tally)
 {
-    const size_t from_bytes = tp_float_layouts[recipe->from].size_bytes;
-    const size_t to_bytes = tp_float_layouts[recipe->to].size_bytes;
-    uint64_t padded[TP_RUN], result[TP_RUN], replaced[TP_BLOCK_BYTES / sizeof(uint64_t)];
-    const bool is_short = count < TP_RUN;
-    const size_t n = is_short ? TP_RUN : count;
-    const void *in = is_short ? padded : src;
-    void *out = is_short ? result : dst;
-    if (is_short)
-        pad(padded, src, count, from_bytes);
-
     struct tp_tally found = TP_TALLY_INIT;
+    struct tp_extremes extremes;
     struct tp_replacement by;
-    tally_block(recipe->lanes, in, n, count, tp_magnitude_mask(recipe->from), limits, &found);
-    const bool replace = replacement_of(&by, recipe, limits, saturate, &found);
-    if (replace && !replaces_results(recipe)) {
-        recipe->lanes->replace(replaced, in, in, n, &by);
-        in = replaced;
+    recipe->convert(dst, src, n, &extremes);
+    tally_block(recipe->lanes, src, count, &extremes, tp_magnitude_mask(recipe->from), limits, &found);
+    if (replacement_of(&by, recipe, limits, saturate, &found)) {
+        uint64_t replaced[TP_BLOCK_BYTES / sizeof(uint64_t)];
+        if (replaces_results(recipe)) {
+            recipe->lanes->replace(dst, src, dst, n, &by);
+        } else {
+            recipe->lanes->replace(replaced, src, src, n, &by);
+            recipe->convert(dst, replaced, n, &extremes);
+        }
     }
-    recipe->convert(out, in, n);
-    if (replace && replaces_results(recipe))
-        recipe->lanes->replace(out, in, out, n, &by);
-    if (is_short)
-        memcpy(dst, result, count * to_bytes);
     tally_add(tally, &found);
+}
+
+static void cast_short(const struct tp_cast_recipe *recipe, const struct tp_limits *limits, void *dst, const void *src,
+                       size_t n, bool saturate, struct tp_tally *tally)
+{
+    uint64_t padded[TP_RUN], result[TP_RUN];
+    pad(padded, src, n, tp_float_layouts[recipe->from].size_bytes);
+    cast_run(recipe, limits, result, padded, TP_RUN, n, saturate, tally);
+    memcpy(dst, result, n * tp_float_layouts[recipe->to].size_bytes);
 }
 
 void tp_cast_in_blocks(const struct tp_cast_recipe *recipe, void *dst, const void *src, size_t n, bool saturate,
@@ -136,7 +129,10 @@ void tp_cast_in_blocks(const struct tp_cast_recipe *recipe, void *dst, const voi
     const uint8_t *s = src;
     for (size_t i = 0; i < n; i += block) {
         const size_t count = n - i < block ? n - i : block;
-        cast_block(recipe, &limits, d + i * to_bytes, s + i * from_bytes, count, saturate, &tally);
+        if (count < TP_RUN)
+            cast_short(recipe, &limits, d + i * to_bytes, s + i * from_bytes, count, saturate, &tally);
+        else
+            cast_run(recipe, &limits, d + i * to_bytes, s + i * from_bytes, count, count, saturate, &tally);
     }
     tp_tally_finish(&tally, recipe->from, stats);
 }
@@ -151,14 +147,11 @@ void tp_measure_in_blocks(const struct tp_lane_ops *lanes, enum tp_float_kind ki
     const uint8_t *s = src;
     for (size_t i = 0; i < n; i += block) {
         const size_t count = n - i < block ? n - i : block;
-        const void *in = s + i * size_bytes;
-        uint64_t padded[TP_RUN];
+        struct tp_extremes extremes = {.max_s = -1}; /* of a short rest nothing is known */
         struct tp_tally found = TP_TALLY_INIT;
-        if (count < TP_RUN) {
-            pad(padded, in, count, size_bytes);
-            in = padded;
-        }
-        tally_block(lanes, in, count < TP_RUN ? TP_RUN : count, count, tp_magnitude_mask(kind), &limits, &found);
+        if (count >= TP_RUN)
+            lanes->scan(s + i * size_bytes, count, &extremes);
+        tally_block(lanes, s + i * size_bytes, count, &extremes, tp_magnitude_mask(kind), &limits, &found);
         tally_add(&tally, &found);
     }
     tp_tally_finish(&tally, kind, stats);

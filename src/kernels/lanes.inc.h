@@ -24,35 +24,44 @@
 #define TP_LANE_BYTES (TP_BITS / 8)
 #define TP_LANE_MASK (UINT64_MAX >> (65 - TP_BITS)) /* the magnitude's bits */
 
-static inline void L(scan_any)(const void *src, size_t n, struct tp_extremes *out, bool small)
+/* The extremes so far, lane by lane. */
+struct L(seen) {
+    vec max_s, max_u, min_odd;
+};
+
+static inline struct L(seen) L(seen_none)(void)
 {
-    const uint8_t *p = src;
-    const size_t last = n - L(LANES);
-    const vec first = load(p);
-    vec max_s = first, max_u = first, min_odd = L(odd)(first);
-    size_t i = 0;
-    for (; i + L(LANES) < last; i += 2 * L(LANES)) { /* two vectors a turn: one would wait for the loop itself */
-        const vec x = load(p + i * TP_LANE_BYTES), y = load(p + (i + L(LANES)) * TP_LANE_BYTES);
-        max_s = L(max_s)(max_s, L(max_s)(x, y));
-        max_u = L(max_u)(max_u, L(max_u)(x, y));
+    return (struct L(seen)){L(set1)(TP_LANE_MASK + 1), L(set1)(0), L(set1)(UINT64_MAX)};
+}
+
+/* Look at `count` values, a multiple of LANES that the compiler knows. */
+static inline void L(see)(struct L(seen) *seen, const uint8_t *p, size_t count, bool small)
+{
+    for (size_t i = 0; i < count; i += L(LANES)) {
+        const vec x = load(p + i * TP_LANE_BYTES);
+        seen->max_s = L(max_s)(seen->max_s, x);
+        seen->max_u = L(max_u)(seen->max_u, x);
         if (small)
-            min_odd = L(min_u)(min_odd, L(min_u)(L(odd)(x), L(odd)(y)));
+            seen->min_odd = L(min_u)(seen->min_odd, L(odd)(x));
     }
-    const vec x = load(p + (i < last ? i : last) * TP_LANE_BYTES), y = load(p + last * TP_LANE_BYTES);
-    out->max_s = L(fold_max_s)(L(max_s)(max_s, L(max_s)(x, y)));
-    out->max_u = L(fold_max_u)(L(max_u)(max_u, L(max_u)(x, y)));
-    if (small)
-        out->min_odd = L(fold_min_u)(L(min_u)(min_odd, L(min_u)(L(odd)(x), L(odd)(y))));
+}
+
+static inline void L(extremes)(const struct L(seen) *seen, bool small, struct tp_extremes *out)
+{
+    out->max_s = L(fold_max_s)(seen->max_s);
+    out->max_u = L(fold_max_u)(seen->max_u);
+    out->min_odd = small ? L(fold_min_u)(seen->min_odd) : UINT64_MAX;
 }
 
 static void L(scan)(const void *src, size_t n, struct tp_extremes *out)
 {
-    L(scan_any)(src, n, out, false);
-}
-
-static void L(scan_small)(const void *src, size_t n, struct tp_extremes *out)
-{
-    L(scan_any)(src, n, out, true);
+    struct L(seen) seen = L(seen_none)();
+    const uint8_t *p = src;
+    const size_t last = n - TP_RUN;
+    for (size_t i = 0; i < last; i += TP_RUN)
+        L(see)(&seen, p + i * TP_LANE_BYTES, TP_RUN, false);
+    L(see)(&seen, p + last * TP_LANE_BYTES, TP_RUN, false);
+    L(extremes)(&seen, false, out);
 }
 
 static inline uint64_t L(lane_at)(const uint8_t *p)
@@ -130,7 +139,7 @@ static void L(replace)(void *dst, const void *judged, const void *kept, size_t n
     }
 }
 
-static const struct tp_lane_ops L(lane_ops) = {L(scan), L(scan_small), L(examine), L(replace)};
+static const struct tp_lane_ops L(lane_ops) = {L(scan), L(examine), L(replace)};
 
 #undef TP_LANE_MASK
 #undef TP_LANE_BYTES

@@ -130,7 +130,7 @@ static inline uint64_t tally_result(struct tp_tally *tally, bool source_is_zero,
     return saturate ? result - 1 : result; /* the largest finite value stands just below infinity */
 }
 
-#define DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits)                                                            \
+#define DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits, flushes)                                                   \
     static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats)        \
     {                                                                                                                  \
         struct tp_tally tally = TP_TALLY_INIT;                                                                         \

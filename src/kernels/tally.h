@@ -43,7 +43,7 @@ struct tp_tally {
 
 static inline int64_t tp_key(uint64_t magnitude, bool negative)
 {
-    return negative ? -1 - (int64_t)magnitude : (int64_t)magnitude;
+    return (int64_t)(magnitude ^ (0 - (uint64_t)negative)); /* signs are random: no branch */
 }
 
 static inline void tp_tally_keys(struct tp_tally *t, int64_t min_key, int64_t max_key)

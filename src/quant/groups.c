@@ -4,9 +4,10 @@
  * here, and no tensor data is read: only names, dtypes and shapes.
  *
  * From top to bottom: counting, telling two of one name apart, the table, gathering, the walk over all tensors. */
+#include "quant/groups.h"
+
 #include <string.h>
 
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
 
 #define D(dtype) (1u << TP_##dtype)
@@ -58,6 +59,16 @@ static uint64_t declared_bits(const struct parts *p)
 static uint64_t count_declared(const struct parts *p)
 {
     return codes_of(p->codes->size_bytes, declared_bits(p));
+}
+
+/* compressed-tensors: rows end in words partly filled, so that groups tell more exactly, where there are groups. */
+static uint64_t count_packed(const struct parts *p)
+{
+    uint64_t room = count_declared(p), count;
+    if (TP_MUL_OVERFLOW(p->members[0]->elem_count, p->ck->quant.group_size, &count) || count > room ||
+        count <= room / 2)
+        return room;
+    return count;
 }
 
 /* GPTQ: the zero points, packed along `out`, tell the bits of this very module; g_idx tells `in`. */
@@ -142,6 +153,7 @@ struct row {
 #define OPTIONAL true
 
 /* The first row that fits wins. */
+/* clang-format off */
 static const struct row rows[] = {
     /* gpt-oss, in the names of transformers and of OpenAI */
     {"mxfp4", "_blocks", D(U8), count_nibbles, NULL, false, {{"_scales", POWER, 0}}},
@@ -150,99 +162,41 @@ static const struct row rows[] = {
     {"fp8", ".weight", FP8, count_each, NULL, true, {{".weight_scale_inv", ANY_FLOAT, 0}}},
     {"int8", ".weight", D(I8), count_each, NULL, true, {{".weight_scale_inv", ANY_FLOAT, 0}}},
     /* modelopt: codes in `weight` itself */
-    {"nvfp4",
-     ".weight",
-     D(U8),
-     count_nibbles,
-     NULL,
-     true,
+    {"nvfp4", ".weight", D(U8), count_nibbles, NULL, true,
      {{".weight_scale", D(F8_E4M3), 0}, {".weight_scale_2", FLOAT, 0}}},
     {"mxfp4", ".weight", D(U8), count_nibbles, NULL, true, {{".weight_scale", POWER, 0}}},
-    {"int4",
-     ".weight",
-     D(U8),
-     count_nibbles,
-     NULL,
-     true,
+    {"int4", ".weight", D(U8), count_nibbles, NULL, true,
      {{".weight_scale", FLOAT, 0}, {".weight_scale_2", FLOAT, OPTIONAL}}},
     /* modelopt, compressed-tensors, fbgemm: one code a value */
     {"mxfp8", ".weight", FP8, count_each, NULL, true, {{".weight_scale", POWER, 0}}},
-    {"fp8",
-     ".weight",
-     FP8,
-     count_each,
-     NULL,
-     true,
+    {"fp8", ".weight", FP8, count_each, NULL, true,
      {{".weight_scale", FLOAT, 0}, {".weight_zero_point", ANY_FLOAT | FP8 | D(I8), OPTIONAL}}},
-    {"int8",
-     ".weight",
-     D(I8),
-     count_each,
-     NULL,
-     true,
+    {"int8", ".weight", D(I8), count_each, NULL, true,
      {{".weight_scale", FLOAT, 0}, {".weight_zero_point", ANY_FLOAT | D(I8), OPTIONAL}}},
     /* compressed-tensors: packed codes */
-    {"nvfp4",
-     ".weight_packed",
-     D(U8),
-     count_nibbles,
-     NULL,
-     true,
+    {"nvfp4", ".weight_packed", D(U8), count_nibbles, NULL, true,
      {{".weight_scale", D(F8_E4M3), 0}, {".weight_global_scale", FLOAT, 0}}},
     {"mxfp6", ".weight_packed", D(U8), count_6bit, fits_four_in_three, true, {{".weight_scale", POWER, 0}}},
     {"mxfp4", ".weight_packed", D(U8), count_nibbles, NULL, true, {{".weight_scale", POWER, 0}}},
-    {"pack-quantized",
-     ".weight_packed",
-     D(I32),
-     count_declared,
-     NULL,
-     true,
-     {{".weight_scale", FLOAT, 0},
-      {".weight_shape", D(I64) | D(I32), OPTIONAL},
-      {".weight_zero_point", D(I32) | D(I8) | FLOAT, OPTIONAL},
-      {".weight_g_idx", D(I32) | D(I64), OPTIONAL}}},
+    {"pack-quantized", ".weight_packed", D(I32), count_packed, NULL, true,
+     {{".weight_scale", FLOAT, 0}, {".weight_shape", D(I64) | D(I32), OPTIONAL},
+      {".weight_zero_point", D(I32) | D(I8) | FLOAT, OPTIONAL}, {".weight_g_idx", D(I32) | D(I64), OPTIONAL}}},
     /* DeepSeek-V4 */
     {"mxfp4", ".weight", D(I8), count_nibbles, fits_two_a_byte, true, {{".scale", D(F8_E8M0), 0}}},
     {"int8", ".weight", D(I8), count_each, NULL, true, {{".scale", D(F8_E8M0), 0}}},
     {"fp8", ".weight", FP8, count_each, NULL, true, {{".scale", ANY_FLOAT, 0}}},
     /* The two share their names; AWQ packs along the other axis. */
-    {"awq",
-     ".qweight",
-     D(I32),
-     count_awq,
-     fits_awq,
-     true,
+    {"awq", ".qweight", D(I32), count_awq, fits_awq, true,
      {{".scales", FLOAT, 0}, {".qzeros", D(I32), OPTIONAL}, {".g_idx", D(I32) | D(I64), OPTIONAL}}},
-    {"gptq",
-     ".qweight",
-     D(I32),
-     count_gptq,
-     NULL,
-     true,
+    {"gptq", ".qweight", D(I32), count_gptq, NULL, true,
      {{".scales", FLOAT, 0}, {".qzeros", D(I32), OPTIONAL}, {".g_idx", D(I32) | D(I64), OPTIONAL}}},
     /* bitsandbytes: any dtype may hold the bytes */
-    {"bnb-nf4",
-     "",
-     D(U8) | D(I8) | FLOAT,
-     count_nibbles,
-     NULL,
-     false,
-     {{".quant_state.bitsandbytes__nf4", D(U8), 0},
-      {".absmax", D(F32) | D(U8), 0},
-      {".quant_map", D(F32), 0},
-      {".nested_absmax", D(F32), OPTIONAL},
-      {".nested_quant_map", D(F32), OPTIONAL}}},
-    {"bnb-fp4",
-     "",
-     D(U8) | D(I8) | FLOAT,
-     count_nibbles,
-     NULL,
-     false,
-     {{".quant_state.bitsandbytes__fp4", D(U8), 0},
-      {".absmax", D(F32) | D(U8), 0},
-      {".quant_map", D(F32), 0},
-      {".nested_absmax", D(F32), OPTIONAL},
-      {".nested_quant_map", D(F32), OPTIONAL}}},
+    {"bnb-nf4", "", D(U8) | D(I8) | FLOAT, count_nibbles, NULL, false,
+     {{".quant_state.bitsandbytes__nf4", D(U8), 0}, {".absmax", D(F32) | D(U8), 0}, {".quant_map", D(F32), 0},
+      {".nested_absmax", D(F32), OPTIONAL}, {".nested_quant_map", D(F32), OPTIONAL}}},
+    {"bnb-fp4", "", D(U8) | D(I8) | FLOAT, count_nibbles, NULL, false,
+     {{".quant_state.bitsandbytes__fp4", D(U8), 0}, {".absmax", D(F32) | D(U8), 0}, {".quant_map", D(F32), 0},
+      {".nested_absmax", D(F32), OPTIONAL}, {".nested_quant_map", D(F32), OPTIONAL}}},
     {"bnb-int8", ".weight", D(I8), count_each, NULL, true, {{".SCB", D(F32), 0}, {".weight_format", D(U8), OPTIONAL}}},
     /* MLX */
     {"mlx", ".weight", D(U32), count_mlx, NULL, true, {{".scales", FLOAT, 0}, {".biases", FLOAT, 0}}},
@@ -251,6 +205,7 @@ static const struct row rows[] = {
     {"fp8", "", FP8, count_each, NULL, false, {{"_scale_inv", ANY_FLOAT, 0}, {"_input_scale", FLOAT, OPTIONAL}}},
     {"fp8", "", FP8, count_each, NULL, false, {{"_scale", FLOAT, 0}, {"_input_scale", FLOAT, OPTIONAL}}},
 };
+/* clang-format on */
 
 /* Of a module that has a group. Without one they are tensors like others. */
 static const char *const module_scales[] = {".input_scale",    ".input_zero_point", ".input_global_scale",
@@ -358,7 +313,7 @@ static enum tp_status note_lonely_codes(struct tp_checkpoint *ck, struct tp_erro
                                   tp_describe_count(number, count), name);
 }
 
-enum tp_status tp_checkpoint_find_groups(struct tp_checkpoint *ck, struct tp_error *err)
+enum tp_status tp_groups_find(struct tp_checkpoint *ck, struct tp_error *err)
 {
     struct parts p;
     for (size_t i = 0; i < ck->tensor_count; i++)

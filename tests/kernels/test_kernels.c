@@ -644,7 +644,7 @@ static void test_choice(void)
     report(tp_kernels_init(&k, "scalar") && k.level == TP_LEVEL_SCALAR, "choice", "lowers to scalar");
     report(tp_kernels_init(&k, NULL), "choice", "finds the best level");
     bool all = true;
-#define IS_SET(from, to, FROM, TO, from_bits, to_bits) all = all && k.cast[TP_KIND_##FROM][TP_KIND_##TO];
+#define IS_SET(from, to, FROM, TO, from_bits, to_bits, flushes) all = all && k.cast[TP_KIND_##FROM][TP_KIND_##TO];
     TP_EACH_CAST(IS_SET)
     for (unsigned i = 0; i < TP_KIND_COUNT; i++)
         all = all && k.measure[i] && !k.cast[i][i] && !k.cast[i][TP_KIND_F64];
@@ -737,7 +737,7 @@ static void test_level(enum tp_level level, bool exhaustive)
     report(digests_are_interchangeable(&k), tp_level_name(level), "xxh3_update goes on from any level");
     if (level == TP_LEVEL_SCALAR)
         return;
-#define TEST_PAIR(from, to, FROM, TO, from_bits, to_bits) test_pair(&k, TP_KIND_##FROM, TP_KIND_##TO);
+#define TEST_PAIR(from, to, FROM, TO, from_bits, to_bits, flushes) test_pair(&k, TP_KIND_##FROM, TP_KIND_##TO);
     TP_EACH_CAST(TEST_PAIR)
 #define TEST_MEASURE(kind, KIND, bits) test_pair(&k, TP_KIND_##KIND, TP_KIND_COUNT);
     TP_EACH_KIND(TEST_MEASURE)
