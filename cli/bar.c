@@ -2,7 +2,7 @@
 /* How far the work is. bar_format is the picture (a pure function), the rest is when to show it.
  *
  * The cursor rests at the start of the drawn line, not at its end: when the window shrinks and the terminal folds the
- * line into two, everything that must be cleared still lies behind the cursor. */
+ * line into several, the first of them is still where the cursor is. */
 #include "bar.h"
 
 #include <stdio.h>
@@ -239,19 +239,32 @@ static void view_of(struct bar_view *view, const struct bar *bar, const struct t
                               .graphic = graphic};
 }
 
+/* Clear what is drawn: its line, and those that it was folded into since the window became smaller. Row by row, not
+ * with "clear to the end of the screen", which some terminals take for a reason to keep the old text in their history.
+ */
+static void erase(const struct bar *bar, size_t columns)
+{
+    fputs("\r\0337\033[K", stderr); /* 7: remember the place; moving down and up again fails on the last row */
+    for (size_t folded = columns; folded < bar->drawn_columns; folded += columns)
+        fputs("\033[B\033[K", stderr);
+    fputs("\0338", stderr);
+}
+
 static void draw(struct bar *bar, const struct tp_progress *p, double now)
 {
     char line[1024];
     struct bar_view view;
+    size_t columns = terminal_columns();
     if (now - bar->drawn_s < draw_every_s || now - bar->begun_s < draw_after_s)
         return;
     if (bar->terminal && !in_foreground())
         return;
     view_of(&view, bar, p, true);
-    bar_format(line, sizeof line, terminal_columns(), &view);
-    fprintf(stderr, "\r\033[J%s\r", line);
+    bar_format(line, sizeof line, columns, &view);
+    erase(bar, columns);
+    fprintf(stderr, "%s\r", line);
     fflush(stderr);
-    bar->visible = true;
+    bar->drawn_columns = file_columns(line);
     bar->drawn_s = now;
 }
 
@@ -332,10 +345,10 @@ int bar_progress(void *user, const struct tp_progress *p)
 
 void bar_clear(struct bar *bar)
 {
-    if (bar->visible)
-        fputs("\r\033[J", stderr);
+    if (bar->drawn_columns > 0)
+        erase(bar, terminal_columns());
     fflush(stderr);
-    bar->visible = false;
+    bar->drawn_columns = 0;
 }
 
 void bar_describe(const struct bar *bar, char *dst, size_t cap)

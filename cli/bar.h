@@ -14,9 +14,9 @@ enum bar_mode { BAR_AUTO, BAR_ALWAYS, BAR_NEVER, BAR_JSON }; /* in the order of 
 
 struct bar {
     enum bar_mode mode;
-    bool terminal; /* stderr is one that understands escape sequences */
-    bool visible;  /* something is drawn that must be cleared */
-    bool begun;    /* a report has come */
+    bool terminal;        /* stderr is one that understands escape sequences */
+    size_t drawn_columns; /* of what is drawn and must be cleared; 0: nothing */
+    bool begun;           /* a report has come */
     enum tp_phase phase;
     double begun_s;   /* clock at the first report */
     double drawn_s;   /* clock at the last drawing, line or object */

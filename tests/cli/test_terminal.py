@@ -17,6 +17,7 @@ import pytest
 from command import built, command_path
 
 BAR = re.compile(r"^(verifying  )?\[=*>? *\] +\d+ % ")
+ERASE = "\x1b7\x1b[K\x1b8"
 COLUMNS = (20, 40, 59, 60, 61, 79, 80, 81, 100, 120, 160, 200, 250)
 
 
@@ -95,7 +96,7 @@ def test_no_frame_is_wider_than_the_window(width: int) -> None:
         assert "%" in text
         if width >= 60:
             assert " of " in text
-            assert "[" in text or "counting" in text
+            assert "[" in text or width < 64 or "counting" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -182,6 +183,6 @@ def test_no_bar_without_a_terminal_and_always_draws_one() -> None:
     assert stderr("run") == ""
     drawn = stderr("always", COLUMNS="70").split("\r")
     assert len(drawn) > 4
-    assert all(len(line.removeprefix("\x1b[J")) < 70 for line in drawn)
-    assert drawn[-1] == "\x1b[J"
+    assert all(len(re.sub("\x1b(\\[[A-Z]|[78])", "", line)) < 70 for line in drawn)
+    assert drawn[-1] == ERASE
     assert stderr("json").count("\n") >= 4
