@@ -262,7 +262,7 @@ static void draw(struct bar *bar, const struct tp_progress *p, double now)
     view_of(&view, bar, p, true);
     bar_format(line, sizeof line, columns, &view);
     erase(bar, columns);
-    fprintf(stderr, "%s\r", line);
+    fprintf(stderr, "\033[?7l%s\033[?7h\r", line); /* no wrapping: the window may be smaller than we were told */
     fflush(stderr);
     bar->drawn_columns = file_columns(line);
     bar->drawn_s = now;

@@ -175,6 +175,7 @@ static int run_verification(const struct verify_args *args, const char *cpu, str
         .model = args->model,
         .source = args->source,
         .quick = args->quick,
+        .rows = args->verbose,
         .workers = args->workers,
         .max_memory_bytes = args->max_memory,
         .cpu = cpu,

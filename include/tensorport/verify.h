@@ -16,6 +16,7 @@ struct tp_verify_options {
     const char *model;  /* folder of *.msgpack files, with or without manifest.json */
     const char *source; /* checkpoint to re-derive every byte from, or NULL */
     bool quick;         /* structure, sizes and names only */
+    bool rows;          /* fill report->arrays */
     unsigned workers;   /* 0: one a CPU */
     uint64_t max_memory_bytes; /* 0: 32 MiB a worker */
     size_t difference_limit;   /* differences described in full; the rest is counted. 0: 100 */
@@ -45,7 +46,7 @@ struct tp_verify_report {
     uint64_t checked_bytes;
     double elapsed_s;
     bool had_manifest, compared_source;
-    struct tp_verify_array *arrays; /* array_count rows, in file order */
+    struct tp_verify_array *arrays; /* array_count rows, in file order; NULL unless options->rows */
     void *memory; /* what the rows point into; internal */
 };
 

@@ -189,6 +189,14 @@ static enum tp_status check_spec(const struct tp_tensor_spec *spec, struct tp_er
     return TP_OK;
 }
 
+static const void *keep(struct tp_checkpoint *ck, const void *bytes, size_t size)
+{
+    void *copy = tp_arena_alloc(&ck->arena, size);
+    if (copy && size > 0)
+        memcpy(copy, bytes, size);
+    return copy;
+}
+
 enum tp_status tp_checkpoint_add_tensor(struct tp_checkpoint *ck, const struct tp_tensor_spec *spec,
                                         struct tp_error *err)
 {
@@ -206,18 +214,17 @@ enum tp_status tp_checkpoint_add_tensor(struct tp_checkpoint *ck, const struct t
     if (ck->tensor_count >= UINT32_MAX - 1)
         return tp_fail(err, TP_ERR_LIMIT, "more than 2^32 - 2 tensors");
 
-    uint64_t *shape = tp_arena_alloc(&ck->arena, spec->rank * sizeof *shape);
-    struct tp_extent *extents = tp_arena_alloc(&ck->arena, spec->extent_count * sizeof *extents);
+    t.shape = spec->shape;
+    t.extents = spec->extents;
+    if (!spec->all_is_kept) {
+        t.shape = keep(ck, spec->shape, spec->rank * sizeof *t.shape);
+        t.extents = keep(ck, spec->extents, spec->extent_count * sizeof *t.extents);
+    }
     if (!spec->name_is_kept)
         t.name = tp_arena_strndup(&ck->arena, spec->name, spec->name_len);
-    if (!shape || !extents || !t.name ||
+    if (!t.shape || !t.extents || !t.name ||
         !tp_array_grow(&ck->tensors, &ck->tensor_capacity, ck->tensor_count + 1, sizeof *ck->tensors))
         return tp_fail_nomem(err);
-    if (spec->rank > 0)
-        memcpy(shape, spec->shape, spec->rank * sizeof *shape);
-    memcpy(extents, spec->extents, spec->extent_count * sizeof *extents);
-    t.shape = shape;
-    t.extents = extents;
     ck->tensors[ck->tensor_count++] = t;
     return TP_OK;
 }

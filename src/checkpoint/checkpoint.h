@@ -81,10 +81,11 @@ struct tp_tensor_spec {
     const char *name;
     size_t name_len;
     bool name_is_kept; /* the name lies in ck->arena already; else it is copied */
+    bool all_is_kept;  /* shape and extents too */
     enum tp_dtype dtype;
-    const uint64_t *shape; /* copied */
+    const uint64_t *shape;
     unsigned rank;
-    const struct tp_extent *extents; /* copied; in element order, together the whole tensor */
+    const struct tp_extent *extents; /* in element order, together the whole tensor */
     uint32_t extent_count;
 };
 /* Counts elements and bytes itself. Refuses long names, NUL inside them, ranks and sizes beyond the limits. */

@@ -547,6 +547,7 @@ static enum tp_status add_joined(struct tp_checkpoint *ck, const struct leaf *le
     if (n == 1 && leaves[0].part == NO_PART) {
         spec.shape = leaves[0].shape;
         spec.extents = leaves[0].extents;
+        spec.all_is_kept = true;
     }
     enum tp_status st = TP_OK;
     if (wrong)

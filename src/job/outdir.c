@@ -39,9 +39,13 @@ static bool has_our_manifest(const char *folder)
     return ours;
 }
 
+/* One of our marks, or nothing at all: a kill just before the first file, or after the last. */
 static bool is_our_partial(const char *work)
 {
-    return is_there(work, MARKER_NAME) || has_our_manifest(work) || is_there(work, OLD_MANIFEST);
+    struct tp_names names = {0};
+    bool empty = !tp_folder_list(&names, work, NULL) && names.count == 0;
+    tp_names_release(&names);
+    return empty || is_there(work, MARKER_NAME) || has_our_manifest(work) || is_there(work, OLD_MANIFEST);
 }
 
 static enum tp_status refuse_foreign(const struct tp_names *names, const char *output, struct tp_error *err)

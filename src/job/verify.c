@@ -29,7 +29,10 @@ struct verify {
     bool has_manifest;
     struct tp_manifest manifest;
     const char **names; /* files to parse; of the manifest, or all *.msgpack */
+    uint32_t *name_file; /* by index in names: the file of the manifest */
     size_t name_count;
+    const char **known; /* all names of the manifest, sorted */
+    size_t known_count;
     struct tp_names folder;
     uint32_t *file_of; /* by index in names */
     struct tp_digest *framing;
@@ -46,7 +49,7 @@ struct verify {
 static enum tp_status differ(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
 static enum tp_status differ(struct verify *v, const char *fmt, ...)
 {
-    char text[2048];
+    char text[2048], shown[3072]; /* names in it may come from a hostile manifest */
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
@@ -54,7 +57,8 @@ static enum tp_status differ(struct verify *v, const char *fmt, ...)
     v->report->difference_count++;
     if (v->differences.count >= v->limit)
         return TP_OK;
-    return tp_list_add(&v->differences, "%s", text) ? TP_OK : tp_fail_nomem(v->err);
+    tp_text_printable(shown, sizeof shown, text, strlen(text));
+    return tp_list_add(&v->differences, "%s", shown) ? TP_OK : tp_fail_nomem(v->err);
 }
 
 static enum tp_status note(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
@@ -76,12 +80,14 @@ static bool is_finding(enum tp_status st)
 
 /* ---- the folder ---- */
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static bool in_folder(const struct verify *v, const char *name)
 {
-    for (size_t i = 0; i < v->folder.count; i++)
-        if (strcmp(v->folder.items[i], name) == 0)
-            return true;
-    return false;
+    return v->folder.count && bsearch(&name, v->folder.items, v->folder.count, sizeof name, compare_names);
 }
 
 /* Size of a file in the model's folder; UINT64_MAX when it is not there (or no regular file), which is a difference. */
@@ -163,15 +169,23 @@ static enum tp_status check_side_files(struct verify *v)
     return st;
 }
 
+static enum tp_status know_names(struct verify *v)
+{
+    v->known = malloc((v->manifest.file_count + v->manifest.side_count + 1) * sizeof *v->known);
+    if (!v->known)
+        return tp_fail_nomem(v->err);
+    for (size_t i = 0; i < v->manifest.file_count; i++)
+        v->known[v->known_count++] = v->manifest.files[i].name;
+    for (size_t i = 0; i < v->manifest.side_count; i++)
+        v->known[v->known_count++] = v->manifest.side_files[i].name;
+    v->known[v->known_count++] = TP_MANIFEST_NAME;
+    qsort(v->known, v->known_count, sizeof *v->known, compare_names);
+    return TP_OK;
+}
+
 static bool listed(const struct verify *v, const char *name)
 {
-    for (size_t i = 0; i < v->manifest.file_count; i++)
-        if (strcmp(v->manifest.files[i].name, name) == 0)
-            return true;
-    for (size_t i = 0; i < v->manifest.side_count; i++)
-        if (strcmp(v->manifest.side_files[i].name, name) == 0)
-            return true;
-    return strcmp(name, TP_MANIFEST_NAME) == 0;
+    return bsearch(&name, v->known, v->known_count, sizeof name, compare_names);
 }
 
 /* A name that we would give: model.msgpack, model-00001-of-00002.msgpack, and their index. */
@@ -185,7 +199,7 @@ static enum tp_status check_extra_files(struct verify *v)
 {
     size_t foreign = 0;
     char first[TP_NAME_TEXT] = "", shown[TP_NAME_TEXT];
-    enum tp_status st = TP_OK;
+    enum tp_status st = know_names(v);
     for (size_t i = 0; i < v->folder.count && !st; i++) {
         const char *name = v->folder.items[i];
         if (listed(v, name))
@@ -207,9 +221,10 @@ static enum tp_status choose_files(struct verify *v)
 {
     size_t most = v->has_manifest ? v->manifest.file_count : v->folder.count;
     v->names = malloc((most + 1) * sizeof *v->names);
+    v->name_file = malloc((most + 1) * sizeof *v->name_file);
     v->file_of = malloc((most + 1) * sizeof *v->file_of);
     v->framing = calloc(most + 1, sizeof *v->framing);
-    if (!v->names || !v->file_of || !v->framing)
+    if (!v->names || !v->name_file || !v->file_of || !v->framing)
         return tp_fail_nomem(v->err);
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < most && !st; i++) {
@@ -223,8 +238,10 @@ static enum tp_status choose_files(struct verify *v)
         } else {
             good = tp_name_ends(name, ".msgpack");
         }
-        if (good)
+        if (good) {
+            v->name_file[v->name_count] = (uint32_t)i;
             v->names[v->name_count++] = name;
+        }
     }
     if (!st && v->name_count == 0 && !v->has_manifest)
         st = tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
@@ -257,10 +274,9 @@ static enum tp_status check_framing(struct verify *v)
 {
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < v->name_count && !st; i++)
-        for (size_t m = 0; m < v->manifest.file_count && !st; m++)
-            if (v->manifest.files[m].name == v->names[i] && v->file_of[i] != TP_FLAX_NO_FILE &&
-                memcmp(&v->framing[i], &v->manifest.files[m].framing, sizeof v->framing[i]) != 0)
-                st = differ(v, "%s: the bytes between the arrays differ from the manifest's digest", v->names[i]);
+        if (v->file_of[i] != TP_FLAX_NO_FILE &&
+            memcmp(&v->framing[i], &v->manifest.files[v->name_file[i]].framing, sizeof v->framing[i]) != 0)
+            st = differ(v, "%s: the bytes between the arrays differ from the manifest's digest", v->names[i]);
     return st;
 }
 
@@ -284,14 +300,6 @@ static bool same_place(const struct verify *v, const struct tp_tensor *t, const 
             return false;
     }
     return true;
-}
-
-static bool was_parsed(const struct verify *v, uint32_t manifest_file)
-{
-    for (size_t i = 0; i < v->name_count; i++)
-        if (v->names[i] == v->manifest.files[manifest_file].name)
-            return v->file_of[i] != TP_FLAX_NO_FILE;
-    return false;
 }
 
 /* An array of the manifest and the tensor of its name, if there is one. */
@@ -328,8 +336,8 @@ static enum tp_status compare_structure(struct verify *v)
     uint32_t count = tp_checkpoint_tensor_count(v->model);
     bool *parsed = calloc(v->manifest.file_count + 1, sizeof *parsed);
     enum tp_status st = parsed ? TP_OK : tp_fail_nomem(v->err);
-    for (uint32_t f = 0; f < v->manifest.file_count && !st; f++)
-        parsed[f] = was_parsed(v, f);
+    for (size_t i = 0; i < v->name_count && !st; i++)
+        parsed[v->name_file[i]] = v->file_of[i] != TP_FLAX_NO_FILE;
     for (uint32_t i = 0; i < v->manifest.array_count && !st; i++)
         st = compare_array(v, i, parsed);
     uint64_t before = v->report->difference_count;
@@ -448,7 +456,8 @@ static enum tp_status say_mismatch(struct verify *v, const struct tp_mismatch *m
     tp_describe_name(name, t->name, t->name_len);
     tp_describe_count(n1, rest < TP_BLOCK_BYTES ? rest : TP_BLOCK_BYTES);
     tp_describe_count(n2, e->offset_bytes + m->block * TP_BLOCK_BYTES);
-    v->report->arrays[v->array_tensor[e->array]].difference_count++;
+    if (v->report->arrays)
+        v->report->arrays[v->array_tensor[e->array]].difference_count++;
     if (!m->is_value)
         return differ(v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest", file,
                       name, m->block + 1, tp_extent_block_count(e), n1, n2);
@@ -535,7 +544,6 @@ static enum tp_status fill_rows(struct verify *v)
     r->arrays = calloc((size_t)count + 1, sizeof *r->arrays);
     if (!arena || !r->arrays)
         return tp_fail_nomem(v->err);
-    r->array_count = count;
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
         char shown[TP_NAME_TEXT];
@@ -618,6 +626,8 @@ static enum tp_status verify(struct verify *v)
         return st;
     st = compare_files(v);
     if (!st)
+        v->report->array_count = tp_checkpoint_tensor_count(v->model);
+    if (!st && v->options->rows)
         st = fill_rows(v);
     if (!st)
         st = build_plan(v);
@@ -636,6 +646,8 @@ static void release(struct verify *v)
     tp_manifest_release(&v->manifest);
     tp_names_release(&v->folder);
     free(v->names);
+    free(v->name_file);
+    free(v->known);
     free(v->file_of);
     free(v->framing);
     free(v->manifest_array);

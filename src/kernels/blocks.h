@@ -62,39 +62,39 @@ void tp_measure_in_blocks(const struct tp_lane_ops *lanes, enum tp_float_kind ki
 /* -- A level's functions from its own steps, through the lists of each.h -- */
 
 /* convert_f64_f32 and so on, from step_f64_f32(dst, src), ..., which take TP_STEP values. */
-#define TP_DEFINE_CONVERT(from, to, FROM, TO, from_bits, to_bits, flushes)                                             \
-    static void convert_##from##_##to(void *dst, const void *src, size_t n, struct tp_extremes *out)                   \
-    {                                                                                                                  \
-        _Static_assert(TP_STEP <= TP_RUN, "a run holds at least one step");                                            \
-        struct seen_##from_bits seen = seen_none_##from_bits();                                                        \
-        uint8_t *d = dst;                                                                                              \
-        const uint8_t *s = src;                                                                                        \
-        const size_t last = n - TP_STEP;                                                                               \
-        for (size_t i = 0; i < last; i += TP_STEP) {                                                                   \
-            see_##from_bits(&seen, s + i * (from_bits / 8), TP_STEP, flushes);                                         \
-            step_##from##_##to(d + i * (to_bits / 8), s + i * (from_bits / 8));                                        \
-        }                                                                                                              \
-        see_##from_bits(&seen, s + last * (from_bits / 8), TP_STEP, flushes);                                          \
-        step_##from##_##to(d + last * (to_bits / 8), s + last * (from_bits / 8));                                      \
-        extremes_##from_bits(&seen, flushes, out);                                                                     \
+#define TP_DEFINE_CONVERT(from, to, FROM, TO, from_bits, to_bits, flushes)                           \
+    static void convert_##from##_##to(void *dst, const void *src, size_t n, struct tp_extremes *out) \
+    {                                                                                                \
+        _Static_assert(TP_STEP <= TP_RUN, "a run holds at least one step");                          \
+        struct seen_##from_bits seen = seen_none_##from_bits();                                      \
+        uint8_t *d = dst;                                                                            \
+        const uint8_t *s = src;                                                                      \
+        const size_t last = n - TP_STEP;                                                             \
+        for (size_t i = 0; i < last; i += TP_STEP) {                                                 \
+            see_##from_bits(&seen, s + i * (from_bits / 8), TP_STEP, flushes);                       \
+            step_##from##_##to(d + i * (to_bits / 8), s + i * (from_bits / 8));                      \
+        }                                                                                            \
+        see_##from_bits(&seen, s + last * (from_bits / 8), TP_STEP, flushes);                        \
+        step_##from##_##to(d + last * (to_bits / 8), s + last * (from_bits / 8));                    \
+        extremes_##from_bits(&seen, flushes, out);                                                   \
     }
 
 /* cast_f64_f32, ... */
-#define TP_DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits, flushes)                                                \
-    static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats)        \
-    {                                                                                                                  \
-        static const struct tp_cast_recipe recipe = {&lane_ops_##from_bits, convert_##from##_##to, TP_KIND_##FROM,     \
-                                                     TP_KIND_##TO};                                                    \
-        const uint64_t mode = tp_float_mode_plain();                                                                   \
-        tp_cast_in_blocks(&recipe, dst, src, n, saturate, stats);                                                      \
-        tp_float_mode_restore(mode);                                                                                   \
+#define TP_DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits, flushes)                                            \
+    static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats)    \
+    {                                                                                                              \
+        static const struct tp_cast_recipe recipe = {&lane_ops_##from_bits, convert_##from##_##to, TP_KIND_##FROM, \
+                                                     TP_KIND_##TO};                                                \
+        const uint64_t mode = tp_float_mode_plain();                                                               \
+        tp_cast_in_blocks(&recipe, dst, src, n, saturate, stats);                                                  \
+        tp_float_mode_restore(mode);                                                                               \
     }
 
 /* measure_f64, ... */
-#define TP_DEFINE_MEASURE(kind, KIND, bits)                                                                            \
-    static void measure_##kind(const void *src, size_t n, struct tp_stats *stats)                                      \
-    {                                                                                                                  \
-        tp_measure_in_blocks(&lane_ops_##bits, TP_KIND_##KIND, src, n, stats);                                         \
+#define TP_DEFINE_MEASURE(kind, KIND, bits)                                       \
+    static void measure_##kind(const void *src, size_t n, struct tp_stats *stats) \
+    {                                                                             \
+        tp_measure_in_blocks(&lane_ops_##bits, TP_KIND_##KIND, src, n, stats);    \
     }
 
 #endif

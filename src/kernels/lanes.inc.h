@@ -35,7 +35,7 @@ static inline struct L(seen) L(seen_none)(void)
 }
 
 /* Look at `count` values, a multiple of LANES that the compiler knows. */
-static inline void L(see)(struct L(seen) *seen, const uint8_t *p, size_t count, bool small)
+static inline void L(see)(struct L(seen) * seen, const uint8_t *p, size_t count, bool small)
 {
     for (size_t i = 0; i < count; i += L(LANES)) {
         const vec x = load(p + i * TP_LANE_BYTES);
@@ -46,7 +46,7 @@ static inline void L(see)(struct L(seen) *seen, const uint8_t *p, size_t count, 
     }
 }
 
-static inline void L(extremes)(const struct L(seen) *seen, bool small, struct tp_extremes *out)
+static inline void L(extremes)(const struct L(seen) * seen, bool small, struct tp_extremes *out)
 {
     out->max_s = L(fold_max_s)(seen->max_s);
     out->max_u = L(fold_max_u)(seen->max_u);

@@ -130,36 +130,36 @@ static inline uint64_t tally_result(struct tp_tally *tally, bool source_is_zero,
     return saturate ? result - 1 : result; /* the largest finite value stands just below infinity */
 }
 
-#define DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits, flushes)                                                   \
-    static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats)        \
-    {                                                                                                                  \
-        struct tp_tally tally = TP_TALLY_INIT;                                                                         \
-        uint8_t *d = dst;                                                                                              \
-        const uint8_t *s = src;                                                                                        \
-        for (size_t i = 0; i < n; i++) {                                                                               \
-            uint##from_bits##_t value;                                                                                 \
-            memcpy(&value, s + i * sizeof value, sizeof value);                                                        \
-            uint##to_bits##_t result = to##_from_##from(value);                                                        \
-            const bool is_zero = (value & tp_magnitude_mask(TP_KIND_##FROM)) == 0;                                     \
-            if (tally_source(&tally, value, TP_KIND_##FROM))                                                           \
-                result = (uint##to_bits##_t)tally_result(&tally, is_zero, result, TP_KIND_##TO, saturate);             \
-            memcpy(d + i * sizeof result, &result, sizeof result);                                                     \
-        }                                                                                                              \
-        tp_tally_finish(&tally, TP_KIND_##FROM, stats);                                                                \
+#define DEFINE_CAST(from, to, FROM, TO, from_bits, to_bits, flushes)                                            \
+    static void cast_##from##_##to(void *dst, const void *src, size_t n, bool saturate, struct tp_stats *stats) \
+    {                                                                                                           \
+        struct tp_tally tally = TP_TALLY_INIT;                                                                  \
+        uint8_t *d = dst;                                                                                       \
+        const uint8_t *s = src;                                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                                        \
+            uint##from_bits##_t value;                                                                          \
+            memcpy(&value, s + i * sizeof value, sizeof value);                                                 \
+            uint##to_bits##_t result = to##_from_##from(value);                                                 \
+            const bool is_zero = (value & tp_magnitude_mask(TP_KIND_##FROM)) == 0;                              \
+            if (tally_source(&tally, value, TP_KIND_##FROM))                                                    \
+                result = (uint##to_bits##_t)tally_result(&tally, is_zero, result, TP_KIND_##TO, saturate);      \
+            memcpy(d + i * sizeof result, &result, sizeof result);                                              \
+        }                                                                                                       \
+        tp_tally_finish(&tally, TP_KIND_##FROM, stats);                                                         \
     }
 TP_EACH_CAST(DEFINE_CAST)
 
-#define DEFINE_MEASURE(kind, KIND, bits)                                                                               \
-    static void measure_##kind(const void *src, size_t n, struct tp_stats *stats)                                      \
-    {                                                                                                                  \
-        struct tp_tally tally = TP_TALLY_INIT;                                                                         \
-        const uint8_t *s = src;                                                                                        \
-        for (size_t i = 0; i < n; i++) {                                                                               \
-            uint##bits##_t value;                                                                                      \
-            memcpy(&value, s + i * sizeof value, sizeof value);                                                        \
-            (void)tally_source(&tally, value, TP_KIND_##KIND);                                                         \
-        }                                                                                                              \
-        tp_tally_finish(&tally, TP_KIND_##KIND, stats);                                                                \
+#define DEFINE_MEASURE(kind, KIND, bits)                                          \
+    static void measure_##kind(const void *src, size_t n, struct tp_stats *stats) \
+    {                                                                             \
+        struct tp_tally tally = TP_TALLY_INIT;                                    \
+        const uint8_t *s = src;                                                   \
+        for (size_t i = 0; i < n; i++) {                                          \
+            uint##bits##_t value;                                                 \
+            memcpy(&value, s + i * sizeof value, sizeof value);                   \
+            (void)tally_source(&tally, value, TP_KIND_##KIND);                    \
+        }                                                                         \
+        tp_tally_finish(&tally, TP_KIND_##KIND, stats);                           \
     }
 TP_EACH_KIND(DEFINE_MEASURE)
 

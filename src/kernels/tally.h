@@ -36,9 +36,9 @@ struct tp_tally {
     int64_t min_key, max_key; /* of the finite values; min > max while there was none */
     uint64_t nan_count, inf_count, overflow_count, flushed_count;
 };
-#define TP_TALLY_INIT                                                                                                  \
-    {                                                                                                                  \
-        .min_key = INT64_MAX, .max_key = INT64_MIN                                                                     \
+#define TP_TALLY_INIT                              \
+    {                                              \
+        .min_key = INT64_MAX, .max_key = INT64_MIN \
     }
 
 static inline int64_t tp_key(uint64_t magnitude, bool negative)

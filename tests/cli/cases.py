@@ -88,7 +88,12 @@ def compare(what: str, expected: list[str], found: str) -> list[str]:
     """No words if it matches."""
     if re.fullmatch(pattern(expected), found):
         return []
-    return [f"{what}, expected:", *(f"  {line}" for line in expected), f"{what}, found:", *(f"  {line}" for line in found.splitlines())]
+    return [
+        f"{what}, expected:",
+        *(f"  {line}" for line in expected),
+        f"{what}, found:",
+        *(f"  {line}" for line in found.splitlines()),
+    ]
 
 
 def run(path: Path, binary: Path) -> list[str]:

@@ -18,9 +18,9 @@ Tensor = tuple[str, str, Sequence[int], "bytes | None"]
 def write(path: Path, tensors: Sequence[Tensor]) -> None:
     """Write one safetensors file."""
     header = {}
+    sizes = [prod(shape) * BITS[dtype] // 8 for _, dtype, shape, _ in tensors]
     end = 0
-    for name, dtype, shape, _ in tensors:
-        size = prod(shape) * BITS[dtype] // 8
+    for (name, dtype, shape, _), size in zip(tensors, sizes, strict=True):
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header, ensure_ascii=False).encode()
@@ -28,12 +28,11 @@ def write(path: Path, tensors: Sequence[Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for name, _, _, data in tensors:
-            begin, stop = header[name]["data_offsets"]
+        for (name, _, _, data), size in zip(tensors, sizes, strict=True):
             if data is None:
-                file.seek(stop - begin, os.SEEK_CUR)
+                file.seek(size, os.SEEK_CUR)
             else:
-                assert len(data) == stop - begin, name
+                assert len(data) == size, name
                 file.write(data)
         file.truncate(8 + len(text) + end)
 
@@ -80,7 +79,10 @@ def overflowing(folder: Path) -> None:
 
 def experts(folder: Path) -> None:
     """Three layers of a mixture of four experts, quantised to MXFP4, and what config.json says of it."""
-    tensors: list[Tensor] = [("model.embed_tokens.weight", "BF16", [100, 32], None), ("lm_head.weight", "BF16", [100, 32], None)]
+    tensors: list[Tensor] = [
+        ("model.embed_tokens.weight", "BF16", [100, 32], None),
+        ("lm_head.weight", "BF16", [100, 32], None),
+    ]
     for layer in range(3):
         at = f"model.layers.{layer}."
         tensors += [

@@ -30,7 +30,9 @@ def test_list_tensors(tmp_path: Path) -> None:
 
 def test_read_tensor(tmp_path: Path) -> None:
     checkpoints.tiny(tmp_path)
-    assert example("read_tensor", tmp_path, "layer.weight").stdout == "6 values, mean 0.791666667, largest magnitude 4\n"
+    assert (
+        example("read_tensor", tmp_path, "layer.weight").stdout == "6 values, mean 0.791666667, largest magnitude 4\n"
+    )
     assert example("read_tensor", tmp_path, "scale").stdout == "1 values, mean 1.5, largest magnitude 1.5\n"
 
 

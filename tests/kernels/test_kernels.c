@@ -4,14 +4,15 @@
  *   sh tests/kernels/build.sh /tmp/test_kernels && /tmp/test_kernels               a few seconds
  *   /tmp/test_kernels --exhaustive                                                 all 2^32 f32 inputs as well
  *   qemu-x86_64 -cpu Conroe /tmp/test_kernels                                      a CPU without AVX
- *   CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh /tmp/test_kernels_arm -static && qemu-aarch64 /tmp/test_kernels_arm
+ *   CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh /tmp/test_kernels_arm -static && qemu-aarch64
+ * /tmp/test_kernels_arm
  *
  * Output is TAP. A level that this machine has not got is reported as SKIPPED. Every call writes into memory that
  * holds the complement of what is expected, between guard bytes; sources and targets also end, or begin, at a page
  * that must not be touched. */
 #define _GNU_SOURCE
+#include "harness.h"
 #include "kernels/each.h"
-#include "kernels/kernels.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -32,173 +33,25 @@
 #define GUARD_BYTE 0xa5u
 #define REGION_BYTES (8u << 20)
 #define LENGTHS 258u /* 0 to 257 */
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /* -- Results -- */
 
 static unsigned test_count, failure_count;
 
-static void report(bool good, const char *level, const char *what)
+void report(bool good, const char *level, const char *what)
 {
     printf("%s %u - %s %s\n", good ? "ok" : "not ok", ++test_count, level, what);
     fflush(stdout);
     failure_count += !good;
 }
 
-static void *must(void *p)
+void *must(void *p)
 {
     if (!p || p == MAP_FAILED) {
         fputs("Bail out! no memory\n", stdout);
         exit(1);
     }
     return p;
-}
-
-/* -- Random numbers: the same on every machine and every run -- */
-
-static uint64_t random_state = 0x9e3779b97f4a7c15;
-
-static uint64_t random_u64(void)
-{
-    random_state += 0x9e3779b97f4a7c15;
-    uint64_t z = random_state;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-static size_t random_below(size_t limit)
-{
-    return (size_t)(random_u64() % limit);
-}
-
-/* -- The kinds of float -- */
-
-static const struct kind {
-    const char *name;
-    unsigned bytes, mantissa_bits, exponent_bits;
-} kinds[TP_KIND_COUNT] = {
-    [TP_KIND_F64] = {"f64", 8, 52, 11},
-    [TP_KIND_F32] = {"f32", 4, 23, 8},
-    [TP_KIND_F16] = {"f16", 2, 10, 5},
-    [TP_KIND_BF16] = {"bf16", 2, 7, 8},
-};
-
-static const char *pair_name(char name[32], unsigned from, unsigned to)
-{
-    (void)snprintf(name, 32, "%s -> %s", kinds[from].name, kinds[to].name);
-    return name;
-}
-
-static uint64_t value_at(const uint8_t *p, size_t i, unsigned bytes)
-{
-    uint64_t bits = 0;
-    memcpy(&bits, p + i * bytes, bytes);
-    return bits;
-}
-
-/* -- Inputs -- */
-
-/* All values of a 16-bit kind. Of a wider one: each sign and exponent with mantissas around every place where some
- * target rounds, ties with and without lower bits set included; then random bits. */
-struct table {
-    uint8_t *bytes;
-    size_t count;
-};
-static struct table tables[TP_KIND_COUNT];
-
-static void table_add(struct table *t, uint64_t bits, unsigned bytes)
-{
-    memcpy(t->bytes + t->count++ * bytes, &bits, bytes);
-}
-
-/* Mantissas with a tie, or its neighbours, `drop` bits from the right. */
-static size_t mantissas_around(uint64_t *out, unsigned drop, uint64_t mask)
-{
-    const uint64_t half = UINT64_C(1) << (drop - 1), unit = UINT64_C(1) << drop;
-    const uint64_t near[] = {0, 1, UINT64_MAX, half >> 1, UINT64_C(0) - (half >> 1), UINT64_C(1) << (drop / 2)};
-    const uint64_t above[] = {0, unit, unit * 2, mask & ~(unit - 1), (mask & ~(unit - 1)) - unit};
-    size_t count = 0;
-    for (size_t i = 0; i < COUNT_OF(near); i++)
-        for (size_t j = 0; j < COUNT_OF(above); j++) {
-            out[count++] = (above[j] + half + near[i]) & mask;
-            out[count++] = (above[j] + near[i]) & mask;
-        }
-    return count;
-}
-
-static void table_fill(struct table *t, unsigned kind)
-{
-    static const unsigned drops[] = {42, 29, 45, 13, 16, 3, 10, 24, 36}; /* differences between mantissas, and more */
-    const struct kind *k = &kinds[kind];
-    const uint64_t mask = (UINT64_C(1) << k->mantissa_bits) - 1;
-    const size_t random_count = 1u << 16;
-    uint64_t mantissas[COUNT_OF(drops) * 60];
-    size_t mantissa_count = 0;
-    for (size_t i = 0; i < COUNT_OF(drops); i++)
-        if (drops[i] < k->mantissa_bits)
-            mantissa_count += mantissas_around(mantissas + mantissa_count, drops[i], mask);
-
-    t->bytes = must(malloc((random_count + (mantissa_count << (k->exponent_bits + 1))) * k->bytes));
-    t->count = 0;
-    if (k->bytes == 2) {
-        for (uint64_t bits = 0; bits < 65536; bits++)
-            table_add(t, bits, k->bytes);
-        return;
-    }
-    for (uint64_t high = 0; high < UINT64_C(1) << (k->exponent_bits + 1); high++) /* sign and exponent */
-        for (size_t i = 0; i < mantissa_count; i++)
-            table_add(t, high << k->mantissa_bits | mantissas[i], k->bytes);
-    for (size_t i = 0; i < random_count; i++)
-        table_add(t, random_u64() >> (64 - 8 * k->bytes), k->bytes);
-}
-
-/* Mixtures for short calls: what a real tensor holds, with more and more that is strange. */
-enum flavour { ORDINARY, POSITIVE, NEGATIVE, SPRINKLED, HARD, ZEROS, INFINITIES, NANS, FLAVOUR_COUNT };
-#define POOL_VALUES 4096u
-static uint8_t *pools[TP_KIND_COUNT][FLAVOUR_COUNT];
-
-static uint64_t flavoured(unsigned kind, enum flavour flavour)
-{
-    const struct kind *k = &kinds[kind];
-    const uint64_t sign = UINT64_C(1) << (k->mantissa_bits + k->exponent_bits);
-    const uint64_t mantissa = random_u64() & ((UINT64_C(1) << k->mantissa_bits) - 1);
-    const uint64_t bias = (UINT64_C(1) << (k->exponent_bits - 1)) - 1;
-    const uint64_t infinity = (2 * bias + 1) << k->mantissa_bits;
-    const uint64_t either_sign = random_u64() & sign;
-    const uint64_t ordinary = (bias - 1 - random_below(10)) << k->mantissa_bits | mantissa;
-    switch (flavour) {
-    case ORDINARY:
-        return either_sign | ordinary;
-    case POSITIVE:
-        return ordinary;
-    case NEGATIVE:
-        return sign | ordinary;
-    case SPRINKLED:
-        return random_below(16) ? either_sign | ordinary
-                                : value_at(tables[kind].bytes, random_below(tables[kind].count), k->bytes);
-    case HARD:
-        return value_at(tables[kind].bytes, random_below(tables[kind].count), k->bytes);
-    case ZEROS:
-        return either_sign;
-    case INFINITIES:
-        return either_sign | infinity;
-    default:
-        return either_sign | infinity | mantissa | 1;
-    }
-}
-
-static void inputs_init(void)
-{
-    for (unsigned kind = 0; kind < TP_KIND_COUNT; kind++) {
-        table_fill(&tables[kind], kind);
-        for (unsigned flavour = 0; flavour < FLAVOUR_COUNT; flavour++) {
-            struct table pool = {must(malloc((size_t)POOL_VALUES * kinds[kind].bytes)), 0};
-            while (pool.count < POOL_VALUES)
-                table_add(&pool, flavoured(kind, (enum flavour)flavour), kinds[kind].bytes);
-            pools[kind][flavour] = pool.bytes;
-        }
-    }
 }
 
 /* -- Memory between pages that must not be touched -- */
@@ -263,8 +116,9 @@ static bool same_stats(const struct tp_stats *got, const struct tp_stats *expect
     const struct tp_stats *rows[] = {expected, got};
     for (int i = 0; i < 2; i++)
         printf("# %s: statistics %s: min %a max %a nan %" PRIu64 " inf %" PRIu64 " overflow %" PRIu64
-               " flushed %" PRIu64 "\n", what, i ? "got     " : "expected", rows[i]->min, rows[i]->max,
-               rows[i]->nan_count, rows[i]->inf_count, rows[i]->overflow_count, rows[i]->flushed_count);
+               " flushed %" PRIu64 "\n",
+               what, i ? "got     " : "expected", rows[i]->min, rows[i]->max, rows[i]->nan_count, rows[i]->inf_count,
+               rows[i]->overflow_count, rows[i]->flushed_count);
     return false;
 }
 
@@ -292,7 +146,6 @@ static struct tp_stats stats_before(bool fresh)
         stats = (struct tp_stats){-0.125, 0.25, 3, 5, 7, 11};
     return stats;
 }
-
 
 static void float_mode_set(bool strange)
 {
@@ -332,8 +185,7 @@ static bool check_cast(const struct tp_kernels *k, unsigned from, unsigned to, c
     return same_stats(&got, &want, pair_name(name, from, to)) && good;
 }
 
-static bool check_measure(const struct tp_kernels *k, unsigned kind, const uint8_t *source, size_t n,
-                          bool strange_mode)
+static bool check_measure(const struct tp_kernels *k, unsigned kind, const uint8_t *source, size_t n, bool strange_mode)
 {
     struct tp_stats want = stats_before(n & 1), got = want;
     scalar.measure[kind](source, n, &want);
@@ -443,8 +295,8 @@ static bool f4_is_unpacked(const struct tp_kernels *k)
             uint8_t *target = placed(target_region, 2 * n, place, (offset * 29 + n) % 64);
             for (size_t i = 0; i < n; i++) {
                 source[i] = (uint8_t)random_u64();
-                target[2 * i] = (uint8_t)~(source[i] & 15);
-                target[2 * i + 1] = (uint8_t)~(source[i] >> 4);
+                target[2 * i] = (uint8_t) ~(source[i] & 15);
+                target[2 * i + 1] = (uint8_t) ~(source[i] >> 4);
             }
             guards_set(target, 2 * n);
             k->unpack_f4(target, source, n);
@@ -504,125 +356,7 @@ static bool digests_are_interchangeable(const struct tp_kernels *k)
     return good;
 }
 
-/* -- The definition against the outside -- */
-
-static uint32_t crc32_of(const uint8_t *p, size_t n)
-{
-    uint32_t crc = UINT32_MAX;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-    }
-    return ~crc;
-}
-
-/* CRC-32 of the little-endian results, as JAX gives them on a CPU with F16C. 16-bit kinds: all inputs in order;
- * f32: i * 65537 for i from 0 to 65535. */
-static const struct {
-    unsigned from, to;
-    uint32_t crc;
-} jax_tables[] = {
-    {TP_KIND_BF16, TP_KIND_F16, 0x6df63edd}, {TP_KIND_F16, TP_KIND_F32, 0x4e646bca},
-    {TP_KIND_F16, TP_KIND_BF16, 0x3b01b24a}, {TP_KIND_BF16, TP_KIND_F32, 0x093b1249},
-    {TP_KIND_F32, TP_KIND_F16, 0x7f394274},  {TP_KIND_F32, TP_KIND_BF16, 0xcac8e95c},
-};
-
-static void test_jax_tables(const struct tp_kernels *k)
-{
-    static uint32_t sources[65536];
-    static uint8_t targets[sizeof sources];
-    for (size_t t = 0; t < COUNT_OF(jax_tables); t++) {
-        const unsigned from = jax_tables[t].from, to = jax_tables[t].to;
-        struct tp_stats stats = stats_before(true);
-        char name[32], what[64];
-        for (uint32_t i = 0; i < 65536; i++) {
-            const uint32_t bits = from == TP_KIND_F32 ? i * 65537u : i;
-            memcpy((uint8_t *)sources + i * kinds[from].bytes, &bits, kinds[from].bytes);
-        }
-        k->cast[from][to](targets, sources, 65536, false, &stats);
-        (void)snprintf(what, sizeof what, "%s: the table is JAX's", pair_name(name, from, to));
-        report(crc32_of(targets, 65536u * kinds[to].bytes) == jax_tables[t].crc, tp_level_name(k->level), what);
-    }
-}
-
-/* Values at which something happens. `kind` of happening: overflow, flush or neither. */
-static const struct {
-    unsigned from, to;
-    uint64_t source, result;
-    char happens; /* 'o'verflow, 'f'lush, 'n'an, 'i'nf, ' ' */
-} landmarks[] = {
-    {TP_KIND_F32, TP_KIND_F16, 0x477fefff, 0x7bff, ' '}, /* 65519.996 */
-    {TP_KIND_F32, TP_KIND_F16, 0x477ff000, 0x7c00, 'o'}, /* 65520 */
-    {TP_KIND_F32, TP_KIND_F16, 0xc77ff000, 0xfc00, 'o'},
-    {TP_KIND_F32, TP_KIND_F16, 0x33000000, 0x0000, 'f'}, /* 2^-25, a tie */
-    {TP_KIND_F32, TP_KIND_F16, 0x33000001, 0x0001, ' '},
-    {TP_KIND_F32, TP_KIND_F16, 0x33c00000, 0x0002, ' '}, /* 1.5 steps, a tie */
-    {TP_KIND_F32, TP_KIND_F16, 0x387ff000, 0x0400, ' '}, /* a subnormal rounded up to the smallest normal */
-    {TP_KIND_F32, TP_KIND_F16, 0x3f801000, 0x3c00, ' '},
-    {TP_KIND_F32, TP_KIND_F16, 0x3f801001, 0x3c01, ' '},
-    {TP_KIND_F32, TP_KIND_F16, 0x3f803000, 0x3c02, ' '},
-    {TP_KIND_F32, TP_KIND_F16, 0x7f800001, 0x7e00, 'n'},
-    {TP_KIND_F32, TP_KIND_F16, 0xffc12345, 0xfe09, 'n'},
-    {TP_KIND_F32, TP_KIND_BF16, 0x7f7f7fff, 0x7f7f, ' '},
-    {TP_KIND_F32, TP_KIND_BF16, 0x7f7f8000, 0x7f80, 'o'},
-    {TP_KIND_F32, TP_KIND_BF16, 0x00008000, 0x0000, 'f'},
-    {TP_KIND_F32, TP_KIND_BF16, 0x00008001, 0x0001, ' '}, /* a subnormal stays */
-    {TP_KIND_F32, TP_KIND_BF16, 0x80000000, 0x8000, ' '},
-    {TP_KIND_F32, TP_KIND_BF16, 0x3f808000, 0x3f80, ' '},
-    {TP_KIND_F32, TP_KIND_BF16, 0x3f818000, 0x3f82, ' '},
-    {TP_KIND_F32, TP_KIND_BF16, 0x7fffffff, 0x7fc0, 'n'},
-    {TP_KIND_F32, TP_KIND_BF16, 0xff800001, 0xffc0, 'n'},
-    {TP_KIND_BF16, TP_KIND_F16, 0x477f, 0x7bf8, ' '},
-    {TP_KIND_BF16, TP_KIND_F16, 0x4780, 0x7c00, 'o'},
-    {TP_KIND_BF16, TP_KIND_F16, 0x3300, 0x0000, 'f'},
-    {TP_KIND_BF16, TP_KIND_F16, 0xff80, 0xfc00, 'i'},
-    {TP_KIND_F16, TP_KIND_BF16, 0x7bff, 0x4780, ' '},
-    {TP_KIND_F16, TP_KIND_F32, 0x0001, 0x33800000, ' '},
-    {TP_KIND_F16, TP_KIND_F32, 0x7c01, 0x7fc02000, 'n'},
-    {TP_KIND_BF16, TP_KIND_F32, 0x7f81, 0x7f810000, 'n'},
-    {TP_KIND_F64, TP_KIND_F32, 0x47efffffefffffff, 0x7f7fffff, ' '},
-    {TP_KIND_F64, TP_KIND_F32, 0x47effffff0000000, 0x7f800000, 'o'},
-    {TP_KIND_F64, TP_KIND_F32, 0x3690000000000000, 0x00000000, 'f'}, /* 2^-150 */
-    {TP_KIND_F64, TP_KIND_F32, 0x3690000000000001, 0x00000001, ' '},
-    {TP_KIND_F64, TP_KIND_F32, 0x3ff0000010000000, 0x3f800000, ' '},
-    {TP_KIND_F64, TP_KIND_F32, 0x3ff0000030000000, 0x3f800002, ' '},
-    {TP_KIND_F64, TP_KIND_F32, 0x7ff0000000000001, 0x7fc00000, 'n'},
-    {TP_KIND_F64, TP_KIND_F32, 0x0000000000000001, 0x00000000, 'f'},
-    {TP_KIND_F64, TP_KIND_F16, 0x40effdffffffffff, 0x7bff, ' '},
-    {TP_KIND_F64, TP_KIND_F16, 0x40effe0000000000, 0x7c00, 'o'},
-    {TP_KIND_F64, TP_KIND_F16, 0x3ff0020000000001, 0x3c01, ' '}, /* just above a tie: through f32 it would be one */
-    {TP_KIND_F64, TP_KIND_F16, 0x3e60000000000000, 0x0000, 'f'},
-    {TP_KIND_F64, TP_KIND_F16, 0x3e60000000000001, 0x0001, ' '},
-    {TP_KIND_F64, TP_KIND_BF16, 0x3ff0100000001000, 0x3f80, ' '}, /* through f32: the tie goes to even */
-    {TP_KIND_F64, TP_KIND_BF16, 0x47efeffff0000000, 0x7f80, 'o'},
-    {TP_KIND_F64, TP_KIND_BF16, 0x47efefffefffffff, 0x7f7f, ' '},
-    {TP_KIND_F64, TP_KIND_BF16, 0x3790001000000000, 0x0000, 'f'},
-    {TP_KIND_F64, TP_KIND_BF16, 0x3790001000000001, 0x0001, ' '},
-};
-
-static void test_landmarks(const struct tp_kernels *k)
-{
-    bool good = true;
-    for (size_t i = 0; i < COUNT_OF(landmarks); i++) {
-        const unsigned from = landmarks[i].from, to = landmarks[i].to;
-        const char happens = landmarks[i].happens;
-        struct tp_stats stats = stats_before(true);
-        uint64_t result = 0, saturated = 0;
-        k->cast[from][to](&result, &landmarks[i].source, 1, false, &stats);
-        const bool counted = stats.overflow_count == (happens == 'o') && stats.flushed_count == (happens == 'f') &&
-                             stats.nan_count == (happens == 'n') && stats.inf_count == (happens == 'i');
-        k->cast[from][to](&saturated, &landmarks[i].source, 1, true, &stats);
-        if (result != landmarks[i].result || saturated != landmarks[i].result - (happens == 'o') || !counted) {
-            char name[32];
-            printf("# %s: %" PRIx64 " became %" PRIx64 " (saturated %" PRIx64 "), expected %" PRIx64 "%s\n",
-                   pair_name(name, from, to), landmarks[i].source, result, saturated, landmarks[i].result,
-                   counted ? "" : "; miscounted");
-            good = false;
-        }
-    }
-    report(good, tp_level_name(k->level), "casts and counts at the values where something happens");
-}
+/* -- Statistics and the choice of a level -- */
 
 static void test_stats(void)
 {
@@ -730,8 +464,7 @@ static void test_level(enum tp_level level, bool exhaustive)
         return;
     }
     printf("# %s: tested\n", tp_level_name(level));
-    test_jax_tables(&k);
-    test_landmarks(&k);
+    test_outside(&k);
     report(f4_is_unpacked(&k), tp_level_name(level), "unpack_f4");
     report(not_bools_are_counted(&k), tp_level_name(level), "count_not_bool");
     report(digests_are_interchangeable(&k), tp_level_name(level), "xxh3_update goes on from any level");

@@ -87,7 +87,8 @@ static inline int file_exists(const char *folder, const char *name)
     return there;
 }
 
-static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data, size_t len)
+static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data,
+                                     size_t len)
 {
     char *path = tp_path_join(folder, name);
     FILE *f = fopen(path, "wb");

@@ -56,8 +56,8 @@ static inline void scratch_put(const struct scratch *s, const char *name, const 
 }
 
 /* A safetensors file: its header as text, its data as zeros, `data` bytes of which are given. */
-static inline void scratch_safetensors(const struct scratch *s, const char *name, const char *header, uint64_t data_size,
-                                       const void *data, size_t data_len)
+static inline void scratch_safetensors(const struct scratch *s, const char *name, const char *header,
+                                       uint64_t data_size, const void *data, size_t data_len)
 {
     size_t len = strlen(header);
     unsigned char *bytes = malloc(8 + len + data_len);

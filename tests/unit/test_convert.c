@@ -29,7 +29,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static enum tp_status convert(const struct tp_convert_options *options, struct tp_convert_report *report, struct tp_error *err)
+static enum tp_status convert(const struct tp_convert_options *options, struct tp_convert_report *report,
+                              struct tp_error *err)
 {
     struct tp_conversion *cv = NULL;
     enum tp_status st = tp_conversion_prepare(&cv, options, err);
@@ -49,24 +50,28 @@ static const float four[] = {1, 2, 3, 4};
 
 static void write_four(const struct scene *s)
 {
-    write_safetensors(s->in, "model.safetensors", "{\"w\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", four, 16);
+    write_safetensors(s->in, "model.safetensors", "{\"w\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}",
+                      four, 16);
 }
 
 /* The vector of docs/formats/flax-msgpack.md, as flax.serialization.msgpack_serialize writes it. */
 static void a_nested_tree_has_flax_bytes(void **state)
 {
     struct scene *s = *state;
-    static const uint8_t data[22] = {0x80, 0x3f, 0x00, 0x40, 0x40, 0x40, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40};
+    static const uint8_t data[22] = {0x80, 0x3f, 0x00, 0x40, 0x40, 0x40, 0,    0, 0x80, 0x3f, 0,
+                                     0,    0,    0x40, 0,    0,    0x40, 0x40, 0, 0,    0x80, 0x40};
     write_safetensors(s->in, "model.safetensors",
                       "{\"params.b\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},"
                       "\"params.w\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[6,22]}}",
                       data, sizeof data);
     struct tp_error err;
-    struct tp_convert_options o = {.input = s->in, .output = s->out, .precision = TP_PRECISION_KEEP, .tree = TP_TREE_NESTED};
+    struct tp_convert_options o = {
+        .input = s->in, .output = s->out, .precision = TP_PRECISION_KEEP, .tree = TP_TREE_NESTED};
     assert_ok(convert(&o, NULL, &err), &err);
     uint8_t expected[128];
-    size_t expected_len = from_hex(expected, "81a6706172616d7382a162c71401939103a862666c6f61743136c406803f00404040a177c71e0193920202a7"
-                                             "666c6f61743332c4100000803f000000400000404000008040");
+    size_t expected_len =
+        from_hex(expected, "81a6706172616d7382a162c71401939103a862666c6f61743136c406803f00404040a177c71e0193920202a7"
+                           "666c6f61743332c4100000803f000000400000404000008040");
     size_t len;
     char *bytes = read_file(s->out, "model.msgpack", &len);
     assert_int_equal(len, expected_len);

@@ -65,7 +65,8 @@ static enum tp_status read_text(const char *text, size_t len, char *out, size_t 
     return status;
 }
 
-static enum tp_status read_pieces(const char *text, size_t len, size_t step, char *out, size_t cap, struct tp_error *err)
+static enum tp_status read_pieces(const char *text, size_t len, size_t step, char *out, size_t cap,
+                                  struct tp_error *err)
 {
     struct pieces p = {text, len, 0, step};
     struct tp_json *json;
@@ -114,17 +115,66 @@ static void invalid_text_is_refused_with_its_place(void **state)
         const char *text;
         unsigned at;
     } rows[] = {
-        {"", 0},           {"  ", 2},        {"{", 1},           {"[", 1},           {"]", 0},           {"}", 0},
-        {"[1", 2},         {"[1,", 3},       {"[1,]", 3},        {"[,1]", 1},        {"[1 2]", 3},       {"[1}", 2},
-        {"{\"a\"}", 4},    {"{\"a\":}", 5},  {"{\"a\" 1}", 5},   {"{\"a\":1,}", 7},  {"{1:2}", 1},       {"{a:1}", 1},
-        {"{'a':1}", 1},    {"tru", 0},       {"nul", 0},         {"True", 0},        {"NaN", 0},         {"Infinity", 0},
-        {"-", 0},          {"+1", 0},        {"01", 1},          {"1.", 0},          {".5", 0},          {"1e", 0},
-        {"1e+", 0},        {"0x10", 1},      {"--1", 0},         {"1e400", 0},       {"-1e400", 0},      {"\"", 1},
-        {"\"a", 2},        {"\"\\x41\"", 2}, {"\"\\u12\"", 1},   {"\"\\u12g4\"", 1}, {"\"\\ud800\"", 1}, {"\"\\udc00\"", 1},
-        {"\"\\ud800\\u0041\"", 1},           {"\"\\", 2},        {"\"\n\"", 1},      {"\"\x01\"", 1},    {"\"\xff\"", 1},
-        {"\"\xc0\x80\"", 1},                 {"\"\xed\xa0\x80\"", 1},                {"\"\xf4\x90\x80\x80\"", 1},
-        {"\"\xc3\"", 1},   {"\"a\xe2\x82\"", 2},                 {"\xef\xbb\xbf{}", 0},                  {"{}x", 2},
-        {"{}{}", 2},       {"1 2", 2},       {"{}\v", 2},        {"/**/{}", 0},      {"\"a\" \"b\"", 4}, {"\xa0{}", 0},
+        {"", 0},
+        {"  ", 2},
+        {"{", 1},
+        {"[", 1},
+        {"]", 0},
+        {"}", 0},
+        {"[1", 2},
+        {"[1,", 3},
+        {"[1,]", 3},
+        {"[,1]", 1},
+        {"[1 2]", 3},
+        {"[1}", 2},
+        {"{\"a\"}", 4},
+        {"{\"a\":}", 5},
+        {"{\"a\" 1}", 5},
+        {"{\"a\":1,}", 7},
+        {"{1:2}", 1},
+        {"{a:1}", 1},
+        {"{'a':1}", 1},
+        {"tru", 0},
+        {"nul", 0},
+        {"True", 0},
+        {"NaN", 0},
+        {"Infinity", 0},
+        {"-", 0},
+        {"+1", 0},
+        {"01", 1},
+        {"1.", 0},
+        {".5", 0},
+        {"1e", 0},
+        {"1e+", 0},
+        {"0x10", 1},
+        {"--1", 0},
+        {"1e400", 0},
+        {"-1e400", 0},
+        {"\"", 1},
+        {"\"a", 2},
+        {"\"\\x41\"", 2},
+        {"\"\\u12\"", 1},
+        {"\"\\u12g4\"", 1},
+        {"\"\\ud800\"", 1},
+        {"\"\\udc00\"", 1},
+        {"\"\\ud800\\u0041\"", 1},
+        {"\"\\", 2},
+        {"\"\n\"", 1},
+        {"\"\x01\"", 1},
+        {"\"\xff\"", 1},
+        {"\"\xc0\x80\"", 1},
+        {"\"\xed\xa0\x80\"", 1},
+        {"\"\xf4\x90\x80\x80\"", 1},
+        {"\"\xc3\"", 1},
+        {"\"a\xe2\x82\"", 2},
+        {"\xef\xbb\xbf{}", 0},
+        {"{}x", 2},
+        {"{}{}", 2},
+        {"1 2", 2},
+        {"{}\v", 2},
+        {"/**/{}", 0},
+        {"\"a\" \"b\"", 4},
+        {"\xa0{}", 0},
     };
     for (size_t i = 0; i < TP_COUNT_OF(rows); i++) {
         char place[32];
@@ -184,14 +234,17 @@ static void strings_have_a_limit_and_may_be_cut(void **state)
 {
     (void)state;
     /* 4 bytes are kept; a code point is never split */
-    static const char *const rows[][2] = {{"\"abcd\"", "abcd"},         {"\"abcde\"", "abcd"},      {"\"abc\xc3\xa9\"", "abc"},
-                                          {"\"ab\xc3\xa9x\"", "ab\xc3\xa9"}, {"\"\\u20acab\"", "\xe2\x82\xac"}};
+    static const char *const rows[][2] = {{"\"abcd\"", "abcd"},
+                                          {"\"abcde\"", "abcd"},
+                                          {"\"abc\xc3\xa9\"", "abc"},
+                                          {"\"ab\xc3\xa9x\"", "ab\xc3\xa9"},
+                                          {"\"\\u20acab\"", "\xe2\x82\xac"}};
     for (size_t i = 0; i < TP_COUNT_OF(rows); i++) {
         struct tp_json *json;
         struct tp_json_token t;
         struct tp_error err = {.code = TP_OK};
         size_t len = strlen(rows[i][0]);
-        bool cut = i > 0 && i != 3 ? true : i == 3;
+        bool cut = i > 0;
         assert_int_equal(tp_json_open_text(&json, rows[i][0], len, "text", 4, &err), TP_OK);
         assert_int_equal(tp_json_next(json, &t, &err), cut ? TP_ERR_LIMIT : TP_OK);
         tp_json_close(json);
@@ -199,6 +252,7 @@ static void strings_have_a_limit_and_may_be_cut(void **state)
         tp_json_cut_strings(json);
         assert_int_equal(tp_json_next(json, &t, &err), TP_OK);
         assert_int_equal(t.cut, cut);
+        assert_string_equal(t.text, rows[i][1]);
         assert_int_equal(tp_json_next(json, &t, &err), TP_OK);
         tp_json_close(json);
     }
@@ -225,7 +279,8 @@ static void text_larger_than_the_window_is_read_whole(void **state)
     char *text = malloc(count * 64), *end = text;
     *end++ = '[';
     for (size_t i = 0; i < count; i++)
-        end += sprintf(end, "%s{\"k\\u00e9y\":\"v\xc3\xa9\xe2\x82\xac%zu\",\"n\":[%zu,-1.5e3,true,null]}", i ? "," : "", i, i);
+        end += sprintf(end, "%s{\"k\\u00e9y\":\"v\xc3\xa9\xe2\x82\xac%zu\",\"n\":[%zu,-1.5e3,true,null]}", i ? "," : "",
+                       i, i);
     *end++ = ']';
     struct pieces p = {text, (size_t)(end - text), 0, 10007};
     struct tp_json *json;
@@ -316,7 +371,8 @@ static void the_writer_places_commas_and_lines(void **state)
     tp_json_end_object(&w);
     tp_json_newline(&w);
     assert_int_equal(tp_json_writer_finish(&w), TP_OK);
-    assert_string_equal(out, "{\"a\\\"\\u000a\":[\n18446744073709551615,\n\"\xc3\xa9\\u001b\",{}\n],\"b\":true,\"c\":null}\n");
+    assert_string_equal(
+        out, "{\"a\\\"\\u000a\":[\n18446744073709551615,\n\"\xc3\xa9\\u001b\",{}\n],\"b\":true,\"c\":null}\n");
 }
 
 static void print_double(char *text, double value)
@@ -334,10 +390,20 @@ static void doubles_are_written_as_short_as_they_read_back(void **state)
     static const struct {
         double value;
         const char *text;
-    } rows[] = {{0, "0"},          {-0.0, "-0"},      {1, "1"},      {0.1, "0.1"},          {5e-324, "5e-324"},
-                {1e22, "1e+22"},   {123456789, "123456789"},         {-65504, "-65504"},    {1.7976931348623157e308, "1.7976931348623157e+308"},
-                {0.30000000000000004, "0.30000000000000004"},        {1.0 / 3, "0.3333333333333333"},
-                {(double)NAN, "null"}, {(double)INFINITY, "null"},   {9007199254740993.0, "9007199254740992"}};
+    } rows[] = {{0, "0"},
+                {-0.0, "-0"},
+                {1, "1"},
+                {0.1, "0.1"},
+                {5e-324, "5e-324"},
+                {1e22, "1e+22"},
+                {123456789, "123456789"},
+                {-65504, "-65504"},
+                {1.7976931348623157e308, "1.7976931348623157e+308"},
+                {0.30000000000000004, "0.30000000000000004"},
+                {1.0 / 3, "0.3333333333333333"},
+                {(double)NAN, "null"},
+                {(double)INFINITY, "null"},
+                {9007199254740993.0, "9007199254740992"}};
     char text[64];
     for (size_t i = 0; i < TP_COUNT_OF(rows); i++) {
         print_double(text, rows[i].value);

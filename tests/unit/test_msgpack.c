@@ -19,8 +19,15 @@ static void headers_have_their_smallest_form(void **state)
     static const struct {
         uint64_t value;
         const char *hex;
-    } uints[] = {{0, "00"}, {127, "7f"}, {128, "cc80"}, {255, "ccff"}, {256, "cd0100"}, {65535, "cdffff"}, {65536, "ce00010000"},
-                 {UINT32_MAX, "ceffffffff"}, {UINT64_C(1) << 32, "cf0000000100000000"}};
+    } uints[] = {{0, "00"},
+                 {127, "7f"},
+                 {128, "cc80"},
+                 {255, "ccff"},
+                 {256, "cd0100"},
+                 {65535, "cdffff"},
+                 {65536, "ce00010000"},
+                 {UINT32_MAX, "ceffffffff"},
+                 {UINT64_C(1) << 32, "cf0000000100000000"}};
     for (size_t i = 0; i < TP_COUNT_OF(uints); i++) {
         struct tp_mp w = {buffer, sizeof buffer, 0};
         tp_mp_uint(&w, uints[i].value);
@@ -111,7 +118,8 @@ static void what_is_written_is_read(void **state)
         w.used = 0;
         tp_mp_ext_header(&w, 3, counts[i]);
         assert_true(tp_mp_decode(&item, buffer, w.used));
-        assert_true(item.type == TP_MP_EXT && item.value == counts[i] && item.ext_code == 3 && item.header_len == w.used);
+        assert_true(item.type == TP_MP_EXT && item.value == counts[i] && item.ext_code == 3 &&
+                    item.header_len == w.used);
         w.used = 0;
         tp_mp_bin_header(&w, counts[i]);
         assert_true(tp_mp_decode(&item, buffer, w.used));

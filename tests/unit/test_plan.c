@@ -58,7 +58,8 @@ static void no_file_is_above_the_limit_and_none_could_be_saved(void **state)
         size_t count = (size_t)rand() % 40 + 1;
         uint64_t limit = 100, overhead = 5, total = 0;
         for (size_t i = 0; i < count; i++) {
-            items[i] = (struct tp_shard_item){.bytes = (uint64_t)rand() % 95 + 1, .alone = rand() % 20 == 0, .apart = rand() % 10 == 0};
+            items[i] = (struct tp_shard_item){
+                .bytes = (uint64_t)rand() % 95 + 1, .alone = rand() % 20 == 0, .apart = rand() % 10 == 0};
             if (items[i].alone)
                 items[i].bytes += 200;
             total += items[i].bytes;
@@ -81,7 +82,8 @@ static void no_file_is_above_the_limit_and_none_could_be_saved(void **state)
         uint32_t fewest = 1;
         uint64_t fill = 0;
         for (size_t i = 0; i < count; i++) {
-            bool cut = i > 0 && (items[i].alone || items[i].apart || items[i - 1].alone || fill + items[i].bytes > limit - overhead);
+            bool cut = i > 0 && (items[i].alone || items[i].apart || items[i - 1].alone ||
+                                 fill + items[i].bytes > limit - overhead);
             fewest += cut;
             fill = cut || i == 0 ? items[i].bytes : fill + items[i].bytes;
         }
@@ -136,8 +138,9 @@ static void strided_pieces_transpose_stack_and_interleave(void **state)
     const uint32_t *sources[] = {x, y};
     /* [2, C, R]: two matrices, transposed and stacked */
     struct tp_axis transpose[] = {{C, 1, R}, {R, C, 1}};
-    struct tp_piece stacked[] = {{.logical = 0, .axis_count = 2, .axes = transpose, .run_elems = 1},
-                                 {.logical = 1, .axis_count = 2, .axes = transpose, .dst_first = R * C, .run_elems = 1}};
+    struct tp_piece stacked[] = {
+        {.logical = 0, .axis_count = 2, .axes = transpose, .run_elems = 1},
+        {.logical = 1, .axis_count = 2, .axes = transpose, .dst_first = R * C, .run_elems = 1}};
     struct tp_array a = {.pieces = stacked, .piece_count = 2, .elem_count = 2 * R * C};
     walk(&a, sources, out, 4);
     for (uint32_t m = 0; m < 2; m++)

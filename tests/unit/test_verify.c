@@ -151,7 +151,8 @@ static void manifests_that_lie_are_found_out(void **state)
     lie(s, m, "\"path\":[\"a\"]", "\"path\":\"a\"", "path");
     lie(s, m, "\"xxh3\":[\"", "\"xxh3\":[\"0", "digest");
     lie(s, m, "\"arrays\":[", "\"arrays\":[5,", "objects");
-    lie(s, m, "\"files\":[\n{\"name\":\"model.msgpack\"", "\"files\":[\n{\"x\":1,\"x\":1,\"name\":\"model.msgpack2\"", "");
+    lie(s, m, "\"files\":[\n{\"name\":\"model.msgpack\"", "\"files\":[\n{\"x\":1,\"x\":1,\"name\":\"model.msgpack2\"",
+        "");
     lie(s, m, "\"precision\":\"keep\"", "\"precision\":\"float8\"", "precision");
     lie(s, m, "\"tensorport\"", "\"gzip\"", "not written by TensorPort");
     free(m);
@@ -178,14 +179,17 @@ static void hostile_shards_are_refused(void **state)
         {"81a161d40193", "truncated"},
         {"81a161d7019391c0a7666c6f6174333200", "not a number"},
         {"81a161c7ff0193dcffff", "64 dimensions"},
-        {"81a161c71401939103a862666c6f61743136c407803f0040404000", "shape and length"},          /* 7 bytes for 3 bf16 */
+        {"81a161c71401939103a862666c6f61743136c407803f0040404000", "shape and length"}, /* 7 bytes for 3 bf16 */
         {"81a161c71401939103a862666c6f61743939c406803f00404040", "dtype 'bfloat99'"},
         {"81a161c71501939103a862666c6f61743136c406803f00404040", "another length"},
-        {"81a161c71c0193 91cf4000000000000001 a862666c6f61743136c406803f00404040", "shape and length"}, /* 2 * (2^62 + 1) wraps */
+        {"81a161c71c0193 91cf4000000000000001 a862666c6f61743136c406803f00404040",
+         "shape and length"}, /* 2 * (2^62 + 1) wraps */
         {"81a1618100", "not a string"},
         {"81a16182b45f5f74656e736f72706f72745f70617274735f5f80", "parts beside other keys"},
         {"81a16181b45f5f74656e736f72706f72745f70617274735f5f81a131d40190", "not [shape"},
-        {"81a16183b95f5f6d73677061636b5f6368756e6b65645f61727261795f5fc3a5736861706581a130ceffffffffa66368756e6b73dfffffffff", "impossible number"},
+        {"81a16183b95f5f6d73677061636b5f6368756e6b65645f61727261795f5fc3a5736861706581a130ceffffffffa66368756e6b73dffff"
+         "fffff",
+         "impossible number"},
         {"81a16193010203", "a list"},
     };
     char *path = tp_path_join(s->out, "manifest.json");

@@ -47,10 +47,10 @@ static inline vec select_any(uint8x16_t mask, vec yes, vec no)
 #define select_64 select_any
 
 /* name_bits(a, b) by the intrinsic `by` on lanes of type `in`, giving lanes of type `out`. */
-#define BINARY(name, bits, by, in, out)                                                                                \
-    static inline vec name##_##bits(vec a, vec b)                                                                      \
-    {                                                                                                                  \
-        return vreinterpretq_u8_##out(by##_##in(vreinterpretq_##in##_u8(a), vreinterpretq_##in##_u8(b)));              \
+#define BINARY(name, bits, by, in, out)                                                                   \
+    static inline vec name##_##bits(vec a, vec b)                                                         \
+    {                                                                                                     \
+        return vreinterpretq_u8_##out(by##_##in(vreinterpretq_##in##_u8(a), vreinterpretq_##in##_u8(b))); \
     }
 BINARY(min_s, 16, vminq, s16, s16)
 BINARY(max_s, 16, vmaxq, s16, s16)
@@ -93,20 +93,20 @@ static inline uint64_t total_64(counter c)
 }
 
 /* set1, 2 x - 1, and the key: of a negative value all bits but the sign flipped. */
-#define DEFINE_SET1_AND_KEY(bits, last_bit)                                                                            \
-    static inline vec set1_##bits(uint64_t value)                                                                      \
-    {                                                                                                                  \
-        return vreinterpretq_u8_u##bits(vdupq_n_u##bits((uint##bits##_t)value));                                       \
-    }                                                                                                                  \
-    static inline vec odd_##bits(vec x)                                                                                \
-    {                                                                                                                  \
-        const uint##bits##_lanes v = vreinterpretq_u##bits##_u8(x);                                                    \
-        return vreinterpretq_u8_u##bits(vsubq_u##bits(vaddq_u##bits(v, v), vdupq_n_u##bits(1)));                       \
-    }                                                                                                                  \
-    static inline vec key_##bits(vec x)                                                                                \
-    {                                                                                                                  \
-        const int##bits##_lanes signs = vshrq_n_s##bits(vreinterpretq_s##bits##_u8(x), last_bit);                      \
-        return veorq_u8(x, bit_and(vreinterpretq_u8_s##bits(signs), set1_##bits(UINT64_MAX >> (65 - bits))));          \
+#define DEFINE_SET1_AND_KEY(bits, last_bit)                                                                   \
+    static inline vec set1_##bits(uint64_t value)                                                             \
+    {                                                                                                         \
+        return vreinterpretq_u8_u##bits(vdupq_n_u##bits((uint##bits##_t)value));                              \
+    }                                                                                                         \
+    static inline vec odd_##bits(vec x)                                                                       \
+    {                                                                                                         \
+        const uint##bits##_lanes v = vreinterpretq_u##bits##_u8(x);                                           \
+        return vreinterpretq_u8_u##bits(vsubq_u##bits(vaddq_u##bits(v, v), vdupq_n_u##bits(1)));              \
+    }                                                                                                         \
+    static inline vec key_##bits(vec x)                                                                       \
+    {                                                                                                         \
+        const int##bits##_lanes signs = vshrq_n_s##bits(vreinterpretq_s##bits##_u8(x), last_bit);             \
+        return veorq_u8(x, bit_and(vreinterpretq_u8_s##bits(signs), set1_##bits(UINT64_MAX >> (65 - bits)))); \
     }
 typedef uint16x8_t uint16_lanes;
 typedef uint32x4_t uint32_lanes;
@@ -118,10 +118,10 @@ DEFINE_SET1_AND_KEY(16, 15)
 DEFINE_SET1_AND_KEY(32, 31)
 DEFINE_SET1_AND_KEY(64, 63)
 
-#define DEFINE_FOLD(op, bits, by, lanes, result_type)                                                                  \
-    static inline result_type fold_##op##_##bits(vec v)                                                                \
-    {                                                                                                                  \
-        return by##_##lanes(vreinterpretq_##lanes##_u8(v));                                                            \
+#define DEFINE_FOLD(op, bits, by, lanes, result_type)       \
+    static inline result_type fold_##op##_##bits(vec v)     \
+    {                                                       \
+        return by##_##lanes(vreinterpretq_##lanes##_u8(v)); \
     }
 DEFINE_FOLD(min_s, 16, vminvq, s16, int64_t)
 DEFINE_FOLD(max_s, 16, vmaxvq, s16, int64_t)
@@ -132,10 +132,10 @@ DEFINE_FOLD(max_s, 32, vmaxvq, s32, int64_t)
 DEFINE_FOLD(min_u, 32, vminvq, u32, uint64_t)
 DEFINE_FOLD(max_u, 32, vmaxvq, u32, uint64_t)
 
-#define DEFINE_FOLD_64(op, lanes, result_type)                                                                         \
-    static inline result_type fold_##op##_64(vec v)                                                                    \
-    {                                                                                                                  \
-        return vgetq_lane_##lanes(vreinterpretq_##lanes##_u8(op##_64(v, vextq_u8(v, v, 8))), 0);                       \
+#define DEFINE_FOLD_64(op, lanes, result_type)                                                   \
+    static inline result_type fold_##op##_64(vec v)                                              \
+    {                                                                                            \
+        return vgetq_lane_##lanes(vreinterpretq_##lanes##_u8(op##_64(v, vextq_u8(v, v, 8))), 0); \
     }
 DEFINE_FOLD_64(min_s, s64, int64_t)
 DEFINE_FOLD_64(max_s, s64, int64_t)

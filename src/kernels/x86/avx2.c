@@ -99,11 +99,11 @@ static inline vec max_u_64(vec a, vec b)
 }
 
 /* The key of a negative value: all bits but the sign flipped. */
-#define DEFINE_KEY(bits)                                                                                               \
-    static inline vec key_##bits(vec x)                                                                                \
-    {                                                                                                                  \
-        const vec negative = gt_##bits(_mm256_setzero_si256(), x);                                                     \
-        return _mm256_xor_si256(x, _mm256_and_si256(negative, set1_##bits(UINT64_MAX >> (65 - bits))));                \
+#define DEFINE_KEY(bits)                                                                                \
+    static inline vec key_##bits(vec x)                                                                 \
+    {                                                                                                   \
+        const vec negative = gt_##bits(_mm256_setzero_si256(), x);                                      \
+        return _mm256_xor_si256(x, _mm256_and_si256(negative, set1_##bits(UINT64_MAX >> (65 - bits)))); \
     }
 DEFINE_KEY(16)
 DEFINE_KEY(32)
@@ -131,21 +131,21 @@ static inline uint64_t total_16(counter c)
 }
 
 /* Turn the vector by half its length, a quarter, ... until every lane holds the result. */
-#define DEFINE_FOLD(op, bits, lane_type, result_type)                                                                  \
-    static inline result_type fold_##op##_##bits(vec v)                                                                \
-    {                                                                                                                  \
-        v = op##_##bits(v, _mm256_permute2x128_si256(v, v, 1));                                                        \
-        v = op##_##bits(v, _mm256_alignr_epi8(v, v, 8));                                                               \
-        if (bits < 64)                                                                                                 \
-            v = op##_##bits(v, _mm256_alignr_epi8(v, v, 4));                                                           \
-        if (bits < 32)                                                                                                 \
-            v = op##_##bits(v, _mm256_alignr_epi8(v, v, 2));                                                           \
-        return (result_type)(lane_type)_mm_cvtsi128_si64(_mm256_castsi256_si128(v));                                   \
+#define DEFINE_FOLD(op, bits, lane_type, result_type)                                \
+    static inline result_type fold_##op##_##bits(vec v)                              \
+    {                                                                                \
+        v = op##_##bits(v, _mm256_permute2x128_si256(v, v, 1));                      \
+        v = op##_##bits(v, _mm256_alignr_epi8(v, v, 8));                             \
+        if (bits < 64)                                                               \
+            v = op##_##bits(v, _mm256_alignr_epi8(v, v, 4));                         \
+        if (bits < 32)                                                               \
+            v = op##_##bits(v, _mm256_alignr_epi8(v, v, 2));                         \
+        return (result_type)(lane_type)_mm_cvtsi128_si64(_mm256_castsi256_si128(v)); \
     }
-#define DEFINE_FOLDS(bits)                                                                                             \
-    DEFINE_FOLD(min_s, bits, int##bits##_t, int64_t)                                                                   \
-    DEFINE_FOLD(max_s, bits, int##bits##_t, int64_t)                                                                   \
-    DEFINE_FOLD(min_u, bits, uint##bits##_t, uint64_t)                                                                 \
+#define DEFINE_FOLDS(bits)                             \
+    DEFINE_FOLD(min_s, bits, int##bits##_t, int64_t)   \
+    DEFINE_FOLD(max_s, bits, int##bits##_t, int64_t)   \
+    DEFINE_FOLD(min_u, bits, uint##bits##_t, uint64_t) \
     DEFINE_FOLD(max_u, bits, uint##bits##_t, uint64_t)
 DEFINE_FOLDS(16)
 DEFINE_FOLDS(32)
@@ -283,7 +283,7 @@ static void unpack_f4(uint8_t *dst, const uint8_t *src, size_t n)
     const __m256i nibbles = _mm256_set1_epi8(0x0f);
     size_t i = 0;
     for (; n - i >= 16; i += 16) {
-        const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(src + i))); /* 00HL a word */
+        const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(src + i)));           /* 00HL a word */
         store(dst + 2 * i, _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi16(x, 4)), nibbles)); /* 0H0L */
     }
     for (; i < n; i++) {

@@ -98,22 +98,22 @@ static inline counter count_any(counter c, uint32_t mask)
 #define total_64(c) (c)
 
 /* Turn the vector by half its length, a quarter, ... until every lane holds the result. */
-#define DEFINE_FOLD(op, bits, lane_type, result_type)                                                                  \
-    static inline result_type fold_##op##_##bits(vec v)                                                                \
-    {                                                                                                                  \
-        v = op##_##bits(v, _mm512_shuffle_i64x2(v, v, 0x4e));                                                          \
-        v = op##_##bits(v, _mm512_shuffle_i64x2(v, v, 0xb1));                                                          \
-        v = op##_##bits(v, _mm512_alignr_epi8(v, v, 8));                                                               \
-        if (bits < 64)                                                                                                 \
-            v = op##_##bits(v, _mm512_alignr_epi8(v, v, 4));                                                           \
-        if (bits < 32)                                                                                                 \
-            v = op##_##bits(v, _mm512_alignr_epi8(v, v, 2));                                                           \
-        return (result_type)(lane_type)_mm_cvtsi128_si64(_mm512_castsi512_si128(v));                                   \
+#define DEFINE_FOLD(op, bits, lane_type, result_type)                                \
+    static inline result_type fold_##op##_##bits(vec v)                              \
+    {                                                                                \
+        v = op##_##bits(v, _mm512_shuffle_i64x2(v, v, 0x4e));                        \
+        v = op##_##bits(v, _mm512_shuffle_i64x2(v, v, 0xb1));                        \
+        v = op##_##bits(v, _mm512_alignr_epi8(v, v, 8));                             \
+        if (bits < 64)                                                               \
+            v = op##_##bits(v, _mm512_alignr_epi8(v, v, 4));                         \
+        if (bits < 32)                                                               \
+            v = op##_##bits(v, _mm512_alignr_epi8(v, v, 2));                         \
+        return (result_type)(lane_type)_mm_cvtsi128_si64(_mm512_castsi512_si128(v)); \
     }
-#define DEFINE_FOLDS(bits)                                                                                             \
-    DEFINE_FOLD(min_s, bits, int##bits##_t, int64_t)                                                                   \
-    DEFINE_FOLD(max_s, bits, int##bits##_t, int64_t)                                                                   \
-    DEFINE_FOLD(min_u, bits, uint##bits##_t, uint64_t)                                                                 \
+#define DEFINE_FOLDS(bits)                             \
+    DEFINE_FOLD(min_s, bits, int##bits##_t, int64_t)   \
+    DEFINE_FOLD(max_s, bits, int##bits##_t, int64_t)   \
+    DEFINE_FOLD(min_u, bits, uint##bits##_t, uint64_t) \
     DEFINE_FOLD(max_u, bits, uint##bits##_t, uint64_t)
 DEFINE_FOLDS(16)
 DEFINE_FOLDS(32)
@@ -256,7 +256,7 @@ static void unpack_f4(uint8_t *dst, const uint8_t *src, size_t n)
     const __m512i nibbles = _mm512_set1_epi8(0x0f);
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
-        const __m512i x = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(src + i))); /* 00HL a word */
+        const __m512i x = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(src + i)));        /* 00HL a word */
         store(dst + 2 * i, _mm512_and_si512(_mm512_or_si512(x, _mm512_slli_epi16(x, 4)), nibbles)); /* 0H0L */
     }
     for (; i < n; i++) {
