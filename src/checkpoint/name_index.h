@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* From a name to its number: open addressing over 32-bit numbers, five to eleven bytes a name. The names themselves
- * stay where they are; the index asks for them by number. Its seed is random, so that nobody can choose names that
- * collide. */
+/* From a name to its number: open addressing over numbers and half a hash, eleven to twenty-one bytes a name. The names
+ * themselves stay where they are; the index asks for one by number when the halves agree. Its seed is random, so that
+ * nobody can choose names that collide. */
 #ifndef TP_CHECKPOINT_NAME_INDEX_H
 #define TP_CHECKPOINT_NAME_INDEX_H
 
@@ -18,9 +18,14 @@ struct tp_name {
 /* The name of number `id` in the caller's table. */
 typedef struct tp_name (*tp_name_of_fn)(const void *table, uint32_t id);
 
+struct tp_name_slot {
+    uint32_t id;   /* + 1; 0: free */
+    uint32_t hash; /* the lower half: saves nearly every look at another's name, and all of them when growing */
+};
+
 struct tp_name_index { /* all zero is empty and ready */
-    uint32_t *slots;   /* id + 1; 0: free */
-    size_t slot_count; /* a power of two */
+    struct tp_name_slot *slots;
+    size_t slot_count; /* a power of two, at most 2^32 */
     size_t count;
     uint64_t seed;
 };

@@ -347,26 +347,31 @@ static enum tp_status read_field(struct header *h, const struct tp_json_token *k
     return read_unknown(h, key, e, err);
 }
 
-static enum tp_status check_entry(const struct entry *e, struct tp_error *err)
+static enum tp_status fail_size(const struct entry *e, uint64_t elem_count, uint64_t size_bytes, struct tp_error *err)
 {
     char shape[TP_SHAPE_TEXT], need[TP_COUNT_TEXT], have[TP_COUNT_TEXT];
+    const char *dtype = tp_dtype_name(e->dtype);
+    tp_describe_shape(shape, e->shape, e->rank);
+    if (size_bytes == UINT64_MAX && elem_count > 0)
+        return tp_fail(err, TP_ERR_FORMAT, "shape %s of %s does not fill whole bytes", shape, dtype);
+    if (size_bytes == UINT64_MAX)
+        return tp_fail(err, TP_ERR_FORMAT, "shape %s of %s has more bytes than any file", shape, dtype);
+    return tp_fail(err, TP_ERR_FORMAT, "shape %s of %s needs %s bytes, data_offsets give %s", shape, dtype,
+                   tp_describe_count(need, size_bytes), tp_describe_count(have, e->end - e->begin));
+}
+
+static enum tp_status check_entry(const struct entry *e, struct tp_error *err)
+{
+    char begin[TP_COUNT_TEXT], end[TP_COUNT_TEXT];
     uint64_t elem_count, size_bytes;
     const char *missing = !e->has_dtype ? "dtype" : !e->has_shape ? "shape" : !e->has_offsets ? "data_offsets" : NULL;
     if (missing)
         return tp_fail(err, TP_ERR_FORMAT, "has no %s", missing);
-    tp_describe_shape(shape, e->shape, e->rank);
-    const char *dtype = tp_dtype_name(e->dtype);
     if (e->end < e->begin)
         return tp_fail(err, TP_ERR_FORMAT, "data_offsets end at %s, before they begin at %s",
-                       tp_describe_count(have, e->end), tp_describe_count(need, e->begin));
-    if (!tp_shape_measure(e->shape, e->rank, e->dtype, &elem_count, &size_bytes))
-        return elem_count > 0
-                   ? tp_fail(err, TP_ERR_FORMAT, "shape %s of %s does not fill whole bytes", shape, dtype)
-                   : tp_fail(err, TP_ERR_FORMAT, "shape %s of %s has more bytes than any file", shape, dtype);
-    if (size_bytes != e->end - e->begin)
-        return tp_fail(err, TP_ERR_FORMAT, "shape %s of %s needs %s bytes, data_offsets give %s", shape, dtype,
-                       tp_describe_count(need, size_bytes), tp_describe_count(have, e->end - e->begin));
-    return TP_OK;
+                       tp_describe_count(end, e->end), tp_describe_count(begin, e->begin));
+    bool fits = tp_shape_measure(e->shape, e->rank, e->dtype, &elem_count, &size_bytes);
+    return fits && size_bytes == e->end - e->begin ? TP_OK : fail_size(e, elem_count, size_bytes, err);
 }
 
 static struct tp_name tensor_name(const void *table, uint32_t id)

@@ -403,12 +403,10 @@ static enum tp_status read_number(struct tp_json *json, struct tp_json_token *to
     if (len > NUMBER_MAX)
         return fail_at(json, token->offset, "a number of more than 256 characters", err);
     digits[len] = '\0';
-    token->type = TP_JSON_NUMBER;
-    token->number_value = to_double(digits);
+    token->type = plain && to_uint(digits, &token->uint_value) ? TP_JSON_UINT : TP_JSON_NUMBER;
+    token->number_value = token->type == TP_JSON_UINT ? (double)token->uint_value : to_double(digits);
     if (!isfinite(token->number_value))
         return fail_at(json, token->offset, "a number out of range", err);
-    if (plain && to_uint(digits, &token->uint_value))
-        token->type = TP_JSON_UINT;
     json->cursor += len;
     if (!tp_array_grow(&json->text, &json->text_capacity, len + 1, 1))
         return tp_fail_nomem(err);
