@@ -25,8 +25,8 @@ struct convert_args {
     bool dry_run, quiet, json, help;
 };
 
-/* Print what a conversion would write: every array, every file, totals. */
-void plan_print(const struct convert_args *args, struct tp_conversion *cv);
+/* Print what a conversion would write: every array, every file, totals. Returns the exit code. */
+int plan_print(const struct convert_args *args, struct tp_conversion *cv);
 
 /* What a finished conversion did, as words or as one JSON object. */
 void summary_print(const struct convert_args *args, const struct tp_conversion *cv,

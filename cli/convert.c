@@ -152,7 +152,7 @@ static int convert_run(const void *args_)
     struct tp_error err;
     struct bar bar;
     const char *cpu;
-    int code = 0;
+    int code;
     if (!args->input || !args->output)
         return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
                                  args->input    ? "--output"
@@ -169,10 +169,7 @@ static int convert_run(const void *args_)
     if (tp_conversion_prepare(&cv, &options, &err) != TP_OK)
         return command_failed(&bar, &err, "nothing was written", NULL);
     print_checkpoint_notes(tp_conversion_source(cv));
-    if (args->dry_run)
-        plan_print(args, cv);
-    else
-        code = run_conversion(args, cv, &bar);
+    code = args->dry_run ? plan_print(args, cv) : run_conversion(args, cv, &bar);
     tp_conversion_free(cv);
     return code;
 }

@@ -300,10 +300,8 @@ static int inspect_checkpoint(const struct inspect_args *args, const struct tp_c
 {
     struct survey survey;
     struct parts parts;
-    if (!parts_take(&parts, ck)) {
-        print_error_line("out of memory");
-        return tp_status_exit_code(TP_ERR_NOMEM);
-    }
+    if (!parts_take(&parts, ck))
+        return print_out_of_memory();
     survey_take(&survey, ck);
     if (args->json)
         json_all(args, ck, &survey, &parts);

@@ -91,10 +91,8 @@ static int command_main(const struct command *cmd, int argc, char **argv)
     int words;
     int code = EXIT_USAGE;
     void *args = calloc(1, cmd->args_size);
-    if (!args) {
-        print_error_line("out of memory");
-        return tp_status_exit_code(TP_ERR_NOMEM);
-    }
+    if (!args)
+        return print_out_of_memory();
     if (option_parse(cmd, args, argc, argv, false, &words)) {
         code = 0;
         if (wants_help(cmd, args))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tensorport convert --dry-run: the plan, on stdout. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "commands.h"
@@ -10,6 +11,13 @@
 #include "text.h"
 
 enum { NAME_WIDTH_MAX = 60, SHAPE_WIDTH_MAX = 24, DTYPE_WIDTH = 20, SIZE_WIDTH = 7 };
+
+/* A conversion as it is printed. */
+struct plan {
+    struct tp_conversion *cv;
+    struct tp_plan_totals totals;
+    struct tp_plan_file *files;
+};
 
 /* Wide enough for most rows; longer names push their row to the right. */
 struct widths {
@@ -22,30 +30,20 @@ static size_t wider(size_t width, const char *text, size_t most)
     return columns > width && columns <= most ? columns : width;
 }
 
-static void widths_measure(struct widths *w, struct tp_conversion *cv, const struct tp_plan_totals *totals)
+static void widths_measure(struct widths *w, const struct plan *plan)
 {
     *w = (struct widths){.name = 5, .shape = 5, .file = 4};
-    for (uint32_t i = 0; i < totals->array_count; i++) {
+    for (uint32_t i = 0; i < plan->totals.array_count; i++) {
         struct tp_plan_array array;
-        tp_conversion_array(cv, i, &array);
+        tp_conversion_array(plan->cv, i, &array);
         w->name = wider(w->name, text_name(array.name).s, NAME_WIDTH_MAX);
         w->shape = wider(w->shape, text_shape(array.shape, array.rank).s, SHAPE_WIDTH_MAX);
     }
-    for (uint32_t i = 0; i < totals->file_count; i++) {
-        struct tp_plan_file file;
-        tp_conversion_file(cv, i, &file);
-        w->file = wider(w->file, file.name, NAME_WIDTH_MAX);
-    }
+    for (uint32_t i = 0; i < plan->totals.file_count; i++)
+        w->file = wider(w->file, plan->files[i].name, NAME_WIDTH_MAX);
 }
 
-static const char *file_name(const struct tp_conversion *cv, uint32_t index)
-{
-    struct tp_plan_file file;
-    tp_conversion_file(cv, index, &file);
-    return file.name;
-}
-
-static void say_array(const struct tp_conversion *cv, const struct tp_plan_array *array, const struct widths *w)
+static void say_array(const struct plan *plan, const struct tp_plan_array *array, const struct widths *w)
 {
     char dtype[64];
     const char *from = survey_dtype_name(array->source_dtype);
@@ -55,9 +53,9 @@ static void say_array(const struct tp_conversion *cv, const struct tp_plan_array
     print_cell(text_name(array->name).s, w->name);
     print_cell(dtype, DTYPE_WIDTH);
     print_cell(text_shape(array->shape, array->rank).s, w->shape);
-    printf("%*s  %s", SIZE_WIDTH, text_size(array->size_bytes).s, file_name(cv, array->first_file));
+    printf("%*s  %s", SIZE_WIDTH, text_size(array->size_bytes).s, plan->files[array->first_file].name);
     if (array->last_file != array->first_file)
-        printf(" to %s, %u parts", file_name(cv, array->last_file), array->part_count);
+        printf(" to %s, %u parts", plan->files[array->last_file].name, array->part_count);
     putchar('\n');
 }
 
@@ -76,35 +74,34 @@ static void say_totals(const struct tp_plan_totals *t)
     puts("nothing was written (--dry-run)");
 }
 
-static void say_plan(struct tp_conversion *cv, const struct tp_plan_totals *totals)
+static void say_plan(const struct plan *plan)
 {
     struct widths w;
-    widths_measure(&w, cv, totals);
+    widths_measure(&w, plan);
     print_cell("array", w.name);
     print_cell("dtype", DTYPE_WIDTH);
     print_cell("shape", w.shape);
     printf("%*s  file\n", SIZE_WIDTH, "size");
-    for (uint32_t i = 0; i < totals->array_count; i++) {
+    for (uint32_t i = 0; i < plan->totals.array_count; i++) {
         struct tp_plan_array array;
-        tp_conversion_array(cv, i, &array);
-        say_array(cv, &array, &w);
+        tp_conversion_array(plan->cv, i, &array);
+        say_array(plan, &array, &w);
     }
     putchar('\n');
     print_cell("file", w.file);
     printf("%*s  arrays\n", SIZE_WIDTH, "size");
-    for (uint32_t i = 0; i < totals->file_count; i++) {
-        struct tp_plan_file file;
-        tp_conversion_file(cv, i, &file);
-        print_cell(file.name, w.file);
-        printf("%*s  %s\n", SIZE_WIDTH, text_size(file.size_bytes).s, text_count(file.array_count).s);
+    for (uint32_t i = 0; i < plan->totals.file_count; i++) {
+        const struct tp_plan_file *file = &plan->files[i];
+        print_cell(file->name, w.file);
+        printf("%*s  %s\n", SIZE_WIDTH, text_size(file->size_bytes).s, text_count(file->array_count).s);
     }
     putchar('\n');
-    say_totals(totals);
+    say_totals(&plan->totals);
 }
 
 /* ---- --json ---- */
 
-static void json_array(struct json *j, const struct tp_conversion *cv, const struct tp_plan_array *array)
+static void json_array(struct json *j, const struct plan *plan, const struct tp_plan_array *array)
 {
     json_open(j, NULL, '{');
     json_text(j, "name", array->name);
@@ -112,8 +109,8 @@ static void json_array(struct json *j, const struct tp_conversion *cv, const str
     json_text(j, "dtype", array->numpy_name);
     json_shape(j, "shape", array->shape, array->rank);
     json_count(j, "bytes", array->size_bytes);
-    json_text(j, "first_file", file_name(cv, array->first_file));
-    json_text(j, "last_file", file_name(cv, array->last_file));
+    json_text(j, "first_file", plan->files[array->first_file].name);
+    json_text(j, "last_file", plan->files[array->last_file].name);
     json_count(j, "parts", array->part_count);
     json_close(j, '}');
 }
@@ -135,7 +132,7 @@ static void json_totals(struct json *j, const struct tp_plan_totals *t)
     json_close(j, '}');
 }
 
-static void json_plan(const struct convert_args *args, struct tp_conversion *cv, const struct tp_plan_totals *totals)
+static void json_plan(const struct convert_args *args, const struct plan *plan)
 {
     struct json j = {.out = stdout};
     json_open(&j, NULL, '{');
@@ -143,35 +140,40 @@ static void json_plan(const struct convert_args *args, struct tp_conversion *cv,
     json_text(&j, "input", args->input);
     json_text(&j, "output", args->output);
     json_bool(&j, "dry_run", true);
-    json_totals(&j, totals);
+    json_totals(&j, &plan->totals);
     json_open(&j, "files", '[');
-    for (uint32_t i = 0; i < totals->file_count; i++) {
-        struct tp_plan_file file;
-        tp_conversion_file(cv, i, &file);
+    for (uint32_t i = 0; i < plan->totals.file_count; i++) {
         json_open(&j, NULL, '{');
-        json_text(&j, "name", file.name);
-        json_count(&j, "bytes", file.size_bytes);
-        json_count(&j, "arrays", file.array_count);
+        json_text(&j, "name", plan->files[i].name);
+        json_count(&j, "bytes", plan->files[i].size_bytes);
+        json_count(&j, "arrays", plan->files[i].array_count);
         json_close(&j, '}');
     }
     json_close(&j, ']');
     json_open(&j, "arrays", '[');
-    for (uint32_t i = 0; i < totals->array_count; i++) {
+    for (uint32_t i = 0; i < plan->totals.array_count; i++) {
         struct tp_plan_array array;
-        tp_conversion_array(cv, i, &array);
-        json_array(&j, cv, &array);
+        tp_conversion_array(plan->cv, i, &array);
+        json_array(&j, plan, &array);
     }
     json_close(&j, ']');
     json_close(&j, '}');
     putchar('\n');
 }
 
-void plan_print(const struct convert_args *args, struct tp_conversion *cv)
+int plan_print(const struct convert_args *args, struct tp_conversion *cv)
 {
-    struct tp_plan_totals totals;
-    tp_conversion_totals(cv, &totals);
+    struct plan plan = {.cv = cv};
+    tp_conversion_totals(cv, &plan.totals);
+    plan.files = calloc((size_t)plan.totals.file_count + 1, sizeof *plan.files);
+    if (!plan.files)
+        return print_out_of_memory();
+    for (uint32_t i = 0; i < plan.totals.file_count; i++)
+        tp_conversion_file(cv, i, &plan.files[i]);
     if (args->json)
-        json_plan(args, cv, &totals);
+        json_plan(args, &plan);
     else if (!args->quiet)
-        say_plan(cv, &totals);
+        say_plan(&plan);
+    free(plan.files);
+    return 0;
 }

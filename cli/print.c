@@ -60,6 +60,12 @@ int print_usage_error(const char *fmt, ...)
     return EXIT_USAGE;
 }
 
+int print_out_of_memory(void)
+{
+    print_error_line("out of memory");
+    return tp_status_exit_code(TP_ERR_NOMEM);
+}
+
 void print_error_line(const char *fmt, ...)
 {
     va_list args;

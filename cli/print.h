@@ -27,6 +27,8 @@ int print_usage_error(const char *fmt, ...) CLI_PRINTF(1, 2);
 /* PATH: tensor 'NAME': message, its further lines and the hint indented. Returns the exit code that fits. */
 int print_error(const struct tp_error *err);
 
+int print_out_of_memory(void); /* returns the exit code */
+
 /* The first line of an error whose details the caller prints itself. */
 void print_error_line(const char *fmt, ...) CLI_PRINTF(1, 2);
 void print_warning(const char *fmt, ...) CLI_PRINTF(1, 2);

@@ -149,11 +149,29 @@ const char *text_s(uint64_t count)
     return count == 1 ? "" : "s";
 }
 
+/* Blocks of characters that take two columns: East Asian scripts and emoji. (wcwidth would need a locale.) */
+static bool is_wide(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+    } wide[] = {{0x1100, 0x115f}, {0x2e80, 0xa4cf}, {0xac00, 0xd7a3},   {0xf900, 0xfaff},  {0xfe30, 0xfe6f},
+                {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1faff}, {0x20000, 0x3fffd}};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        if (c >= wide[i].first && c <= wide[i].last)
+            return true;
+    }
+    return false;
+}
+
 size_t text_columns(const char *text)
 {
     size_t columns = 0;
-    for (; *text; text++)
-        columns += ((unsigned char)*text & 0xc0) != 0x80;
+    while (*text) {
+        uint32_t c = 0;
+        size_t step = text_utf8_next(text, &c);
+        columns += is_wide(c) ? 2 : 1;
+        text += step ? step : 1;
+    }
     return columns;
 }
 

@@ -35,7 +35,7 @@ struct short_text text_progress(uint64_t done, uint64_t total);
 /* "1 tensor", "2 tensors": the ending of a count's noun. */
 const char *text_s(uint64_t count);
 
-/* Columns that valid UTF-8 text takes on a terminal: one a character (names are nearly always ASCII). */
+/* Columns that printable UTF-8 text takes on a terminal (accents that are characters of their own are not known). */
 size_t text_columns(const char *text);
 
 /* Decode one character of UTF-8; returns the bytes it took, or 0 if there is none (the end, or not UTF-8). */

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 VENV = BUILD / "venv" / "bin"
 PYTHON = sys.executable
+TIDY = ["-o", "tmp_path_retention_policy=failed"]  # folders of tests that passed are gone at once
 SHOWN_LINES = 40  # of a check that failed; it can be run alone for the rest
 
 # Name, command. What each is for is said at the top of its script.
@@ -37,15 +38,17 @@ CHECKS: list[tuple[str, list[str]]] = [
     ("C format", ["sh", "tools/check_format.sh"]),
     ("ruff", [str(VENV / "ruff"), "check", "--quiet", "."]),
     ("mypy", [str(VENV / "mypy")]),
+    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "bench/bench.py"]),
 ]
 
 # The long tier's: kernels where this machine's CPU cannot show them.
 KERNELS = "build/test_kernels"
+ARM_CC = ["env", "CC=aarch64-linux-gnu-gcc"]
 OTHER_CPUS: list[tuple[str, list[str]]] = [
     ("kernels build", ["sh", "tests/kernels/build.sh", KERNELS]),
     ("kernels without AVX (qemu)", ["qemu-x86_64", "-cpu", "Conroe", KERNELS]),
     ("kernels with AVX2 (qemu)", ["qemu-x86_64", "-cpu", "Haswell", KERNELS]),
-    ("kernels build for aarch64", ["sh", "-c", f"CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh {KERNELS}-arm -static"]),
+    ("kernels build for aarch64", [*ARM_CC, "sh", "tests/kernels/build.sh", f"{KERNELS}-arm", "-static"]),
     ("kernels with NEON (qemu)", ["qemu-aarch64", f"{KERNELS}-arm"]),
     ("compiles for aarch64", ["sh", "tools/check_aarch64.sh"]),
 ]
@@ -97,7 +100,7 @@ def run_pytest(kind: str, *options: str) -> Totals:
     """The Python tests, with the programs of build/<kind>."""
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
-    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}", *TIDY]
     workers = ["-n", str(min(4, os.cpu_count() or 1))]
     done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
     return from_junit(report, f"pytest ({kind})").settle(f"pytest ({kind})", done.returncode)

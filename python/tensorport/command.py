@@ -58,7 +58,7 @@ def _run(name: str, options: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(command, -1, f"{program}: {fault.strerror}", None) from fault
     summary = _summary(done.stdout)
     if done.returncode != 0 or summary is None:
-        raise CommandError(command, done.returncode, done.stderr or done.stdout, summary)
+        raise CommandError(command, done.returncode, done.stderr, summary)
     return summary
 
 

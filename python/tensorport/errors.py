@@ -61,8 +61,10 @@ class CommandError(RuntimeError):
     """
 
     def __init__(self, command: Sequence[str], returncode: int, stderr: str, summary: dict[str, Any] | None) -> None:
-        """The message is what the command said."""
-        super().__init__(stderr.strip() or f"{command[0]} ended with exit code {returncode}")
+        """The message is what the command said: its words, or the differences that verify found."""
+        differences = (summary or {}).get("differences") or []
+        words = stderr.strip() or "\n".join(map(str, differences))
+        super().__init__(words or f"{command[0]} ended with exit code {returncode}")
         self.command = list(command)
         self.returncode = returncode
         self.stderr = stderr

@@ -111,29 +111,50 @@ class Reader:
                 future.result()
 
     def _drain(self, queue: deque[_Piece]) -> None:
-        """Take pieces from the queue until it is empty, keeping the last file open for the next piece."""
-        current = -1
-        with ExitStack() as stack:
-            fd = -1
+        """Take pieces from the queue until it is empty."""
+        with _Hands(self._files) as hands:
             try:
-                while queue:
-                    try:
-                        piece = queue.popleft()
-                    except IndexError:  # another thread took the last one
-                        return
-                    target, strides = piece.target, piece.strides
-                    data = target if strides is None else np.empty(_span(target.shape, strides), np.uint8)
-                    for number, offset, part in _places(piece.entry, piece.first, data):
-                        if number != current:
-                            stack.close()
-                            fd = stack.enter_context(self._files[number].opened())
-                            current = number
-                        _read_exactly(fd, part, offset, self._files[number])
-                    if strides is not None:
-                        target[...] = as_strided(data, target.shape, strides, writeable=False)
+                while (piece := _take(queue)) is not None:
+                    hands.read(piece)
             except BaseException:
                 queue.clear()
                 raise
+
+
+class _Hands:
+    """What one thread holds: the file it read last, and a buffer for bytes to be thinned out."""
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = files
+        self._stack = ExitStack()
+        self._current = -1
+        self._fd = -1
+        self._scratch: Bytes | None = None
+
+    def __enter__(self) -> _Hands:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, piece: _Piece) -> None:
+        target, strides = piece.target, piece.strides
+        if strides is None:
+            self._fill(piece.entry, piece.first, target)
+            return
+        if self._scratch is None:
+            self._scratch = np.empty(_WINDOW_BYTES, np.uint8)
+        data = self._scratch[: _span(target.shape, strides)]
+        self._fill(piece.entry, piece.first, data)
+        target[...] = as_strided(data, target.shape, strides, writeable=False)
+
+    def _fill(self, entry: Entry, first: int, data: Bytes) -> None:
+        for number, offset, part in _places(entry, first, data):
+            if number != self._current:
+                self._stack.close()
+                self._fd = self._stack.enter_context(self._files[number].opened())
+                self._current = number
+            _read_exactly(self._fd, part, offset, self._files[number])
 
 
 class _Gather:
@@ -179,6 +200,13 @@ def _cpu_count() -> int:
 def _mappable(entry: Entry) -> bool:
     extent = entry.extents[0]
     return len(entry.extents) == 1 and extent.length > 0 and extent.offset % ALIGNMENT == 0
+
+
+def _take(queue: deque[_Piece]) -> _Piece | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
 
 
 def _cut(piece: _Piece) -> Iterator[_Piece]:

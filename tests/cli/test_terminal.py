@@ -179,6 +179,17 @@ def test_a_conversion_ends_with_its_summary_alone(tmp_path: Path, terminal: Make
     )
 
 
+@pytest.mark.long
+def test_without_a_terminal_there_is_a_line_every_ten_seconds() -> None:
+    command = [str(built("cli/bar_demo")), "run", "11"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"tensorport:  9\d %  3\d\.\d of 41\.8 GB  3\.\d+ GB/s  [01] s left +model-0002\d-of-00024", lines[0]
+    )
+    assert re.fullmatch(r"tensorport: verifying +\d+ % .*", lines[1])
+
+
 def test_no_bar_without_a_terminal_and_always_draws_one() -> None:
     def stderr(mode: str, **variables: str) -> str:
         command = [str(built("cli/bar_demo")), mode, "0.6"]
