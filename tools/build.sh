@@ -17,7 +17,4 @@ if [ ! -e "$dir/build.ninja" ]; then
     # shellcheck disable=SC2086 # a list of words
     CC=${CC:-$cc} sh tools/quiet.sh "configuring $dir" "configure-$kind" meson setup "$dir" $options
 fi
-# interim while the tree grows
-list=$(find src cli tests examples bench -name '*.c' -o -name meson.build | sort | cksum)
-[ "$list" = "$(cat "$dir/.list" 2>/dev/null)" ] || { echo "$list" >"$dir/.list"; touch meson.build; }
 sh tools/quiet.sh "building $dir" "build-$kind" ninja --quiet -C "$dir" "$@"

@@ -591,6 +591,17 @@ static enum tp_status read_manifest(struct verify *v)
     return st;
 }
 
+static enum tp_status list_model(struct verify *v)
+{
+    enum tp_path_kind kind;
+    enum tp_status st = tp_path_kind_of(&kind, v->options->model, v->err);
+    if (!st && kind != TP_PATH_FOLDER) {
+        tp_fail(v->err, TP_ERR_FORMAT, kind == TP_PATH_ABSENT ? "no such folder" : "not a folder");
+        return tp_err_path(v->err, TP_ERR_FORMAT, v->options->model);
+    }
+    return st ? st : tp_folder_list(&v->folder, v->options->model, v->err);
+}
+
 static enum tp_status compare_files(struct verify *v)
 {
     enum tp_status st = v->has_manifest ? check_side_files(v) : TP_OK;
@@ -618,7 +629,7 @@ static enum tp_status verify(struct verify *v)
         return tp_fail(v->err, TP_ERR_USAGE, "this machine has no kernels called '%s'", v->options->cpu);
     enum tp_status st = tp_move_budget(&v->workers, &v->buffer_bytes, v->options->workers, v->options->max_memory_bytes, v->err);
     if (!st)
-        st = tp_folder_list(&v->folder, v->options->model, v->err);
+        st = list_model(v);
     if (!st)
         st = read_manifest(v);
     v->report->had_manifest = v->has_manifest;

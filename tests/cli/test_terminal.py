@@ -171,6 +171,7 @@ def test_a_conversion_ends_with_its_summary_alone(tmp_path: Path, terminal: Make
     checkpoints.sparse(tmp_path / "sparse")
     window = terminal(160)
     window.type(f"cd {tmp_path} && clear")
+    window.wait_for(lambda lines: lines == ["$"])
     window.type(f"{command_path()} convert -i sparse -o out --workers 1 --cpu scalar && echo code $?")
     lines = window.wait_for(lambda lines: "code 0" in lines, 60)
     start = next(i for i, line in enumerate(lines) if line.startswith("sparse: 64 tensors"))

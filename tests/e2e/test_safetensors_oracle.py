@@ -128,7 +128,7 @@ class Headers:
 
     def name(self) -> str:
         """A tensor's name."""
-        alphabet = "abc.0_/\\\"\x01\x1b\x7f\u00e9\u20ac\U0001f600" + ("\0" if self.chance(0.02) else "")
+        alphabet = 'abc.0_/\\"\x01\x1b\x7f\u00e9\u20ac\U0001f600' + ("\0" if self.chance(0.02) else "")
         return "".join(self.rng.choice(alphabet) for _ in range(self.rng.randint(0, 12)))
 
     def shape(self) -> list[int]:
@@ -140,7 +140,7 @@ class Headers:
         """Any JSON value."""
         kind = self.rng.randrange(9 if depth < 4 else 7)
         if kind < 7:
-            numbers = ["0", "-1.5e3", "1e400", "9" * 400, "0." + "0" * 300 + "1", "-0", "1E-400", "18446744073709551616"]
+            numbers = ["0", "-1.5e3", "1e400", "9" * 400, "0." + "0" * 300 + "1", "-0", "1E-400", str(2**64)]
             return ["null", "true", "false", self.text(self.name()), "7", self.rng.choice(numbers), "3.25"][kind]
         items = [self.unknown(depth + 1) for _ in range(self.rng.randint(0, 3))]
         if kind == 7:
@@ -154,8 +154,10 @@ class Headers:
 
     def number(self, value: int) -> str:
         """Mostly as it should be."""
-        odd = [f"{value}.0", f"-{value}", f"0{value}", f"{value}e0", f'"{value}"', "null", str(value + 1), str(2**63 + value)]
-        return self.rng.choice(odd) if self.chance(0.004) else str(value)
+        if not self.chance(0.004):
+            return str(value)
+        plain = [str(value + 1), str(2**63 + value)]
+        return self.rng.choice([f"{value}.0", f"-{value}", f"0{value}", f"{value}e0", f'"{value}"', "null", *plain])
 
     def entry(self, dtype: str, shape: list[int], begin: int, end: int) -> str:
         """One tensor's entry, now and then wrong."""
@@ -204,7 +206,8 @@ class Headers:
             for n in shape:
                 bits *= n
             raw = self.rng.randbytes((bits + 7) // 8)
-            rows.append(f"{self.text(self.name())}:{self.entry(dtype, shape, *self.place(len(data), len(data) + len(raw)))}")
+            place = self.place(len(data), len(data) + len(raw))
+            rows.append(f"{self.text(self.name())}:{self.entry(dtype, shape, *place)}")
             data += raw
         if self.chance(0.3):
             rows.append(f"{self.text('__metadata__')}:{self.metadata()}")

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Every malformed, hostile or merely unusual checkpoint of malformed.py through the command.
+
+A refusal is exit code 3 (5 beyond a documented limit) with one message that names the file, and the tensor where there
+is one; nothing on stdout, no output. A warning is exit code 0 and a line that says so. Sound files are silent.
+
+Environment: TENSORPORT_ASAN_BIN, where it is set, is the command built with AddressSanitizer; it then runs as well.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from malformed import ACCEPT, EXIT, FILES, FOLDERS, WARN, Case, make_all
+
+from conftest import command_path
+
+NAMES = [*FILES, *(name for name, *_ in FOLDERS)]
+NOT_CONVERTED = {"g10"}  # six-bit floats: sound, can be looked at, have no documented bit order
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    """All checkpoints, made once."""
+    return {case.name: case for case in make_all(tmp_path_factory.mktemp("malformed"))}
+
+
+def commands() -> list[str]:
+    """The command, and its build with AddressSanitizer."""
+    return [str(command_path()), *filter(None, [os.environ.get("TENSORPORT_ASAN_BIN")])]
+
+
+def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run it; a minute is a hang."""
+    return subprocess.run(
+        [command, *map(str, arguments)], capture_output=True, encoding="utf-8", check=False, timeout=60
+    )
+
+
+def check(case: Case, done: subprocess.CompletedProcess[str], code: int) -> None:
+    """What the terminal shows is what the case deserves."""
+    said = done.stderr
+    assert done.returncode == code, said
+    assert not any(c < " " and c != "\n" for c in said + done.stdout), "a name reached the terminal raw"
+    if code == 0:
+        assert ("warning" in said) == (case.verdict == WARN), said
+        assert all(words in said for words in case.says), said
+        return
+    assert done.stdout == ""
+    assert said.count("tensorport: ") == 1, said
+    if case.verdict == ACCEPT:
+        return
+    assert all(words in said for words in case.says), said
+    assert f"{case.path}" in said or f"{case.path.parent}" in said, said
+    assert not case.tensor or f"tensor '{case.tensor}" in said, said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inspect_says_what_is_wrong(cases: dict[str, Case], name: str) -> None:
+    case = cases[name]
+    for command in commands():
+        check(case, run(command, "inspect", case.path), EXIT[case.verdict])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_convert_says_the_same_and_makes_nothing(cases: dict[str, Case], tmp_path: Path, name: str) -> None:
+    case = cases[name]
+    code = 3 if name in NOT_CONVERTED else EXIT[case.verdict]
+    check(case, run(commands()[0], "convert", "-i", case.path, "-o", tmp_path / "out", "--dry-run"), code)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    assert len(NAMES) == len(set(NAMES)) > 240
