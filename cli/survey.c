@@ -29,15 +29,46 @@ static struct survey_row *scheme_row(struct survey_row *schemes, const char *sch
     return &schemes[i];
 }
 
-/* Experts that a token does not use, where names tell which tensors are experts' (".experts." is between dots). */
-static uint64_t active_parameters(const struct tp_checkpoint *ck, uint64_t all, uint64_t experts)
+/* Parameters by what they are for, where names tell. */
+struct roles {
+    uint64_t experts;   /* ".experts." between dots */
+    uint64_t embedding; /* the table that a token only looks up one row of */
+    bool has_head;      /* a table of its own for the output; else the embedding is that too */
+};
+
+static bool ends_in(const char *name, const char *const *endings)
+{
+    size_t len = strlen(name);
+    for (; *endings; endings++) {
+        size_t n = strlen(*endings);
+        if (len >= n && strcmp(name + len - n, *endings) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add_role(struct roles *roles, const char *name, uint64_t parameters)
+{
+    static const char *const embeddings[] = {"embed_tokens.weight", "wte.weight", "tok_embeddings.weight", NULL};
+    static const char *const heads[] = {"lm_head.weight", "unembedding.weight", "output.weight", NULL};
+    if (strstr(name, ".experts."))
+        roles->experts += parameters;
+    else if (ends_in(name, embeddings) || strcmp(name, "embedding.weight") == 0)
+        roles->embedding += parameters;
+    else if (ends_in(name, heads))
+        roles->has_head = true;
+}
+
+/* All but the experts that a token does not use, and but the input table where the output has its own. */
+static uint64_t active_parameters(const struct tp_checkpoint *ck, uint64_t all, const struct roles *roles)
 {
     const struct tp_model_facts *facts = tp_checkpoint_facts(ck);
+    uint64_t experts = roles->experts;
     if (experts == 0 || facts->expert_count == 0 || facts->experts_per_token == 0 ||
         facts->experts_per_token > facts->expert_count)
         return 0;
     double unused = 1 - (double)facts->experts_per_token / (double)facts->expert_count;
-    return all - (uint64_t)((double)experts * unused + 0.5);
+    return all - (uint64_t)((double)experts * unused + 0.5) - (roles->has_head ? roles->embedding : 0);
 }
 
 static int by_bytes(const void *a_, const void *b_)
@@ -62,7 +93,7 @@ static void rows_finish(struct survey *survey)
 void survey_take(struct survey *survey, const struct tp_checkpoint *ck)
 {
     struct survey_row *schemes = survey->rows + TP_DTYPE_COUNT;
-    uint64_t experts = 0;
+    struct roles roles = {0};
     memset(survey, 0, sizeof *survey);
     for (uint32_t i = 0; i < tp_checkpoint_tensor_count(ck); i++) {
         const struct tp_tensor *tensor = tp_checkpoint_tensor(ck, i);
@@ -76,13 +107,12 @@ void survey_take(struct survey *survey, const struct tp_checkpoint *ck)
         row->parameters += parameters;
         row->members[tensor->dtype]++;
         survey->bytes += tensor->size_bytes;
-        if (strstr(tensor->name, ".experts."))
-            experts += parameters;
+        add_role(&roles, tensor->name, parameters);
         if (!survey->largest || tensor->size_bytes > survey->largest->size_bytes)
             survey->largest = tensor;
     }
     survey->parameters = tp_checkpoint_parameter_count(ck);
-    survey->active_parameters = active_parameters(ck, survey->parameters, experts);
+    survey->active_parameters = active_parameters(ck, survey->parameters, &roles);
     rows_finish(survey);
 }
 

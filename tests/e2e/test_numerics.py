@@ -101,7 +101,7 @@ def run_kernel(
     program: Path, source: Array, kind: str, to: str, level: str, *, saturate: bool = False
 ) -> tuple[bytes, Stats]:
     """Cast (or, to="measure", look at) an array with the C kernels."""
-    command = [program, kind, to, level, "1" if saturate else "0"]
+    command = [str(program), kind, to, level, "1" if saturate else "0"]
     done = subprocess.run(command, input=source.tobytes(), capture_output=True, check=True)
     low, high, *counts = done.stderr.split()
     return done.stdout, Stats(float.fromhex(low.decode()), float.fromhex(high.decode()), *map(int, counts))
