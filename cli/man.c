@@ -79,7 +79,7 @@ static const struct {
     {"2", "a wrong option, or an output that is already there"},
     {"3", "bad input: a damaged, incomplete or unknown file, a tensor that is not there, values that do not fit"},
     {"4", "the operating system could not read or write"},
-    {"5", "out of memory or disk, or beyond a limit"},
+    {"5", "out of memory or disk"},
     {"70", "a bug; please report it"},
     {"129, 130, 143", "stopped by SIGHUP, SIGINT or SIGTERM; nothing was written under the output's name"},
 };

@@ -68,8 +68,11 @@ static void say_table(const struct tp_verify_report *r)
 
 static void say_equal(const struct verify_args *args, const struct tp_verify_report *r)
 {
-    printf("%s file%s, %s array%s, %s: ", text_count(r->file_count).s, text_s(r->file_count),
-           text_count(r->array_count).s, text_s(r->array_count), text_size(r->checked_bytes).s);
+    printf("%s file%s, %s array%s", text_count(r->file_count).s, text_s(r->file_count),
+           text_count(r->array_count).s, text_s(r->array_count));
+    if (!args->quick)
+        printf(", %s", text_size(r->checked_bytes).s);
+    printf(": ");
     if (args->quick) {
         print_toned(TONE_GOOD, r->had_manifest ? "structure, names and sizes as the manifest says" : "structure sound");
         printf("; the values were not read (--quick)");

@@ -32,7 +32,7 @@ enum tp_status {
     TP_ERR_IO,          /* the operating system refused; sys_errno says how. Also a file that changed while read */
     TP_ERR_SPACE,       /* not enough room on the output's file system */
     TP_ERR_NOMEM,       /* malloc failed, or the memory budget is too small for any work */
-    TP_ERR_LIMIT,       /* a documented limit: header size, rank, name length, file count */
+    TP_ERR_LIMIT,       /* an input beyond a documented limit: header size, rank, name length, file count */
     TP_ERR_CANCELLED,   /* the progress callback asked to stop */
     TP_ERR_BUG,         /* a broken promise inside the library; please report it */
     TP_STATUS_COUNT

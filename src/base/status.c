@@ -21,7 +21,7 @@ static const struct {
     [TP_ERR_IO] = {"io", 4},
     [TP_ERR_SPACE] = {"space", 5},
     [TP_ERR_NOMEM] = {"nomem", 5},
-    [TP_ERR_LIMIT] = {"limit", 5},
+    [TP_ERR_LIMIT] = {"limit", 3},
     [TP_ERR_CANCELLED] = {"cancelled", 130},
     [TP_ERR_BUG] = {"bug", 70},
 };
@@ -36,6 +36,7 @@ int tp_status_exit_code(enum tp_status status)
     return (unsigned)status < TP_STATUS_COUNT ? status_table[status].exit_code : 70;
 }
 
+static enum tp_status fail_va(struct tp_error *err, enum tp_status code, const char *fmt, va_list args) TP_PRINTF(3, 0);
 static enum tp_status fail_va(struct tp_error *err, enum tp_status code, const char *fmt, va_list args)
 {
     if (err) {

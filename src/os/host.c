@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -17,13 +18,16 @@
 /* A container's share of CPUs, rounded up; 0 where there is no such limit. "200000 100000" means two. */
 static unsigned quota_cpu_count(void)
 {
+    char text[64] = "";
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
     if (!f)
         return 0;
-    unsigned long quota = 0, period = 0;
-    bool limited = fscanf(f, "%lu %lu", &quota, &period) == 2 && period > 0; /* "max" is not a number */
+    bool got = fgets(text, sizeof text, f) != NULL;
     fclose(f);
-    return limited ? (unsigned)((quota + period - 1) / period) : 0;
+    char *end = text;
+    unsigned long quota = strtoul(text, &end, 10); /* "max" is not a number, and leaves 0 */
+    unsigned long period = strtoul(end, NULL, 10);
+    return got && quota > 0 && quota < 1ul << 31 && period > 0 ? (unsigned)((quota + period - 1) / period) : 0;
 }
 
 unsigned tp_host_cpu_count(void)

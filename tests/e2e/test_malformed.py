@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Every malformed, hostile or merely unusual checkpoint of malformed.py through the command.
 
-A refusal is exit code 3 (5 beyond a documented limit) with one message that names the file, and the tensor where there
+A refusal is exit code 3 with one message that names the file, and the tensor where there
 is one; nothing on stdout, no output. A warning is exit code 0 and a line that says so. Sound files are silent.
 
 Environment: TENSORPORT_ASAN_BIN, where it is set, is the command built with AddressSanitizer; it then runs as well.

@@ -327,6 +327,32 @@ static void sha256_is_sha256(void **state)
     tp_sha256_free(NULL);
 }
 
+static void a_hasher_gives_what_xxhsum_prints(void **state)
+{
+    (void)state;
+    struct tp_kernels kernels;
+    char hex[TP_DIGEST_HEX];
+    assert_true(tp_kernels_init(&kernels, NULL));
+    struct tp_hasher *h = tp_hasher_new(&kernels);
+    struct tp_digest digest = tp_hasher_digest(h);
+    tp_digest_print(hex, &digest);
+    assert_string_equal(hex, "99aa06d3014798d86001c324468d497f"); /* of nothing */
+    tp_hasher_update(h, "a", 1);
+    tp_hasher_update(h, "bc", 2);
+    tp_hasher_update(h, NULL, 0);
+    for (int i = 0; i < 2; i++) { /* asking changes nothing */
+        digest = tp_hasher_digest(h);
+        tp_digest_print(hex, &digest);
+        assert_string_equal(hex, "06b05ab6733a618578af5f94892f3950");
+    }
+    tp_hasher_reset(h);
+    digest = tp_hasher_digest(h);
+    tp_digest_print(hex, &digest);
+    assert_string_equal(hex, "99aa06d3014798d86001c324468d497f");
+    tp_hasher_free(h);
+    tp_hasher_free(NULL);
+}
+
 static void digests_are_printed_and_parsed(void **state)
 {
     (void)state;
@@ -364,6 +390,7 @@ int main(void)
         cmocka_unit_test(a_file_that_changed_is_not_opened_again),
         cmocka_unit_test(the_index_finds_every_name_and_no_other),
         cmocka_unit_test(sha256_is_sha256),
+        cmocka_unit_test(a_hasher_gives_what_xxhsum_prints),
         cmocka_unit_test(digests_are_printed_and_parsed),
         cmocka_unit_test(hashes_of_keys_depend_on_every_byte_and_on_the_seed),
     };

@@ -302,8 +302,9 @@ static void names_of_any_length_have_siblings(void **state)
 static char *add_text(char *end, const char *name, const char *dtype, const char *shape, uint64_t size,
                       uint64_t *offset)
 {
-    end += sprintf(end, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", *offset ? "," : "{",
-                   name, dtype, shape, (unsigned long long)*offset, (unsigned long long)(*offset + size));
+    end +=
+        snprintf(end, 256, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", *offset ? "," : "{",
+                 name, dtype, shape, (unsigned long long)*offset, (unsigned long long)(*offset + size));
     *offset += size;
     return end;
 }

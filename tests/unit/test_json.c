@@ -279,8 +279,8 @@ static void text_larger_than_the_window_is_read_whole(void **state)
     char *text = malloc(count * 64), *end = text;
     *end++ = '[';
     for (size_t i = 0; i < count; i++)
-        end += sprintf(end, "%s{\"k\\u00e9y\":\"v\xc3\xa9\xe2\x82\xac%zu\",\"n\":[%zu,-1.5e3,true,null]}", i ? "," : "",
-                       i, i);
+        end += snprintf(end, 64, "%s{\"k\\u00e9y\":\"v\xc3\xa9\xe2\x82\xac%zu\",\"n\":[%zu,-1.5e3,true,null]}",
+                        i ? "," : "", i, i);
     *end++ = ']';
     struct pieces p = {text, (size_t)(end - text), 0, 10007};
     struct tp_json *json;
