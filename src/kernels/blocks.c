@@ -87,16 +87,23 @@ static bool replacement_of(struct tp_replacement *by, const struct tp_cast_recip
     return (saturate && found->overflow_count > 0) || (plain_nan && found->nan_count > 0);
 }
 
+struct cast {
+    const struct tp_cast_recipe *recipe;
+    struct tp_limits limits;
+    bool saturate;
+    struct tp_tally tally; /* so far */
+};
+
 /* `n` values, TP_RUN or more, of which the first `count` are to be tallied (the rest repeat them). */
-static void cast_run(const struct tp_cast_recipe *recipe, const struct tp_limits *limits, void *dst, const void *src,
-                     size_t n, size_t count, bool saturate, struct tp_tally *tally)
+static void cast_run(struct cast *c, void *dst, const void *src, size_t n, size_t count)
 {
+    const struct tp_cast_recipe *recipe = c->recipe;
     struct tp_tally found = TP_TALLY_INIT;
     struct tp_extremes extremes;
     struct tp_replacement by;
     recipe->convert(dst, src, n, &extremes);
-    tally_block(recipe->lanes, src, count, &extremes, tp_magnitude_mask(recipe->from), limits, &found);
-    if (replacement_of(&by, recipe, limits, saturate, &found)) {
+    tally_block(recipe->lanes, src, count, &extremes, tp_magnitude_mask(recipe->from), &c->limits, &found);
+    if (replacement_of(&by, recipe, &c->limits, c->saturate, &found)) {
         uint64_t replaced[TP_BLOCK_BYTES / sizeof(uint64_t)];
         if (replaces_results(recipe)) {
             recipe->lanes->replace(dst, src, dst, n, &by);
@@ -105,16 +112,15 @@ static void cast_run(const struct tp_cast_recipe *recipe, const struct tp_limits
             recipe->convert(dst, replaced, n, &extremes);
         }
     }
-    tally_add(tally, &found);
+    tally_add(&c->tally, &found);
 }
 
-static void cast_short(const struct tp_cast_recipe *recipe, const struct tp_limits *limits, void *dst, const void *src,
-                       size_t n, bool saturate, struct tp_tally *tally)
+static void cast_short(struct cast *c, void *dst, const void *src, size_t n)
 {
     uint64_t padded[TP_RUN], result[TP_RUN];
-    pad(padded, src, n, tp_float_layouts[recipe->from].size_bytes);
-    cast_run(recipe, limits, result, padded, TP_RUN, n, saturate, tally);
-    memcpy(dst, result, n * tp_float_layouts[recipe->to].size_bytes);
+    pad(padded, src, n, tp_float_layouts[c->recipe->from].size_bytes);
+    cast_run(c, result, padded, TP_RUN, n);
+    memcpy(dst, result, n * tp_float_layouts[c->recipe->to].size_bytes);
 }
 
 void tp_cast_in_blocks(const struct tp_cast_recipe *recipe, void *dst, const void *src, size_t n, bool saturate,
@@ -123,18 +129,17 @@ void tp_cast_in_blocks(const struct tp_cast_recipe *recipe, void *dst, const voi
     const size_t from_bytes = tp_float_layouts[recipe->from].size_bytes;
     const size_t to_bytes = tp_float_layouts[recipe->to].size_bytes;
     const size_t block = TP_BLOCK_BYTES / from_bytes;
-    const struct tp_limits limits = limits_of(recipe->from, recipe->to);
-    struct tp_tally tally = TP_TALLY_INIT;
+    struct cast c = {recipe, limits_of(recipe->from, recipe->to), saturate, TP_TALLY_INIT};
     uint8_t *d = dst;
     const uint8_t *s = src;
     for (size_t i = 0; i < n; i += block) {
         const size_t count = n - i < block ? n - i : block;
         if (count < TP_RUN)
-            cast_short(recipe, &limits, d + i * to_bytes, s + i * from_bytes, count, saturate, &tally);
+            cast_short(&c, d + i * to_bytes, s + i * from_bytes, count);
         else
-            cast_run(recipe, &limits, d + i * to_bytes, s + i * from_bytes, count, count, saturate, &tally);
+            cast_run(&c, d + i * to_bytes, s + i * from_bytes, count, count);
     }
-    tp_tally_finish(&tally, recipe->from, stats);
+    tp_tally_finish(&c.tally, recipe->from, stats);
 }
 
 void tp_measure_in_blocks(const struct tp_lane_ops *lanes, enum tp_float_kind kind, const void *src, size_t n,

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Every kernel of every CPU level against the scalar definition, and the definition against tables from outside.
  *
- *   sh tests/kernels/build.sh /tmp/test_kernels && /tmp/test_kernels               a few seconds
- *   /tmp/test_kernels --exhaustive                                                 all 2^32 f32 inputs as well
- *   qemu-x86_64 -cpu Conroe /tmp/test_kernels                                      a CPU without AVX
- *   CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh /tmp/test_kernels_arm -static && qemu-aarch64
- * /tmp/test_kernels_arm
+ *   sh tests/kernels/build.sh t && ./t                    a few seconds; build.sh needs only gcc and xxhash.h
+ *   ./t --exhaustive                                      all 2^32 f32 inputs as well
+ *   qemu-x86_64 -cpu Conroe ./t                           a CPU without AVX; -cpu Haswell: with AVX2
+ *   CC=aarch64-linux-gnu-gcc sh tests/kernels/build.sh t-arm -static && qemu-aarch64 t-arm
  *
  * Output is TAP. A level that this machine has not got is reported as SKIPPED. Every call writes into memory that
  * holds the complement of what is expected, between guard bytes; sources and targets also end, or begin, at a page

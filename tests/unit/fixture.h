@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the unit tests share: a scratch folder, small files, a safetensors file from a header and data. */
+/* What tests of whole conversions share besides scratch.h: folders in folders, files read back, bytes from hex. */
 #ifndef TP_TESTS_UNIT_FIXTURE_H
 #define TP_TESTS_UNIT_FIXTURE_H
 
@@ -15,19 +15,10 @@
 
 #include <cmocka.h>
 
-#include "os/file.h"
+#include "scratch.h"
 
-/* A new empty folder under $TMPDIR; the path lives in `path` (at least 256 bytes). */
-static inline char *scratch_make(char path[256])
-{
-    const char *base = getenv("TMPDIR");
-    snprintf(path, 256, "%s/tensorport-test-XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(path));
-    return path;
-}
-
-/* Remove a folder and what is in it. */
-static inline void scratch_remove(const char *path)
+/* Remove a folder and what is in it, folders too. */
+static inline void remove_tree(const char *path)
 {
     struct tp_names names;
     if (tp_folder_list(&names, path, NULL) == TP_OK) {
@@ -35,7 +26,7 @@ static inline void scratch_remove(const char *path)
             char *inner = tp_path_join(path, names.items[i]);
             struct stat st;
             if (lstat(inner, &st) == 0 && S_ISDIR(st.st_mode))
-                scratch_remove(inner);
+                remove_tree(inner);
             else
                 unlink(inner);
             free(inner);
@@ -45,14 +36,17 @@ static inline void scratch_remove(const char *path)
     rmdir(path);
 }
 
+static inline struct scratch in_folder(const char *folder)
+{
+    struct scratch s;
+    snprintf(s.path, sizeof s.path, "%s", folder);
+    return s;
+}
+
 static inline void write_file(const char *folder, const char *name, const void *bytes, size_t len)
 {
-    char *path = tp_path_join(folder, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, len, f), len);
-    assert_int_equal(fclose(f), 0);
-    free(path);
+    struct scratch s = in_folder(folder);
+    scratch_put(&s, name, bytes, len, len);
 }
 
 static inline void write_text(const char *folder, const char *name, const char *text)
@@ -87,20 +81,10 @@ static inline int file_exists(const char *folder, const char *name)
     return there;
 }
 
-static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data,
-                                     size_t len)
+static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data, size_t len)
 {
-    char *path = tp_path_join(folder, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    uint64_t n = strlen(header);
-    for (int i = 0; i < 8; i++)
-        fputc((int)(n >> (8 * i) & 0xff), f);
-    fputs(header, f);
-    if (len)
-        assert_int_equal(fwrite(data, 1, len, f), len);
-    fclose(f);
-    free(path);
+    struct scratch s = in_folder(folder);
+    scratch_safetensors(&s, name, header, len, data, len);
 }
 
 /* "93 01 ff" to bytes; returns their number. */

@@ -6,13 +6,15 @@
 #include "tensorport/tensorport.h"
 
 struct scene {
-    char folder[256], in[300], out[300], partial[340];
+    char folder[SCRATCH_PATH], in[SCRATCH_PATH + 8], out[SCRATCH_PATH + 8], partial[SCRATCH_PATH + 40];
 };
 
 static int set_up(void **state)
 {
     struct scene *s = calloc(1, sizeof *s);
-    scratch_make(s->folder);
+    struct scratch scratch;
+    scratch_make(&scratch);
+    snprintf(s->folder, sizeof s->folder, "%s", scratch.path);
     snprintf(s->in, sizeof s->in, "%s/in", s->folder);
     snprintf(s->out, sizeof s->out, "%s/out", s->folder);
     snprintf(s->partial, sizeof s->partial, "%s.tensorport-partial", s->out);
@@ -24,7 +26,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct scene *s = *state;
-    scratch_remove(s->folder);
+    remove_tree(s->folder);
     free(s);
     return 0;
 }
@@ -259,7 +261,7 @@ static void an_interrupted_exchange_is_finished(void **state)
     struct scene *s = *state;
     write_four(s);
     struct tp_error err;
-    char inside[340], other[300];
+    char inside[SCRATCH_PATH + 40], other[SCRATCH_PATH + 8];
     snprintf(inside, sizeof inside, "%s/.tensorport-partial", s->out);
     snprintf(other, sizeof other, "%s/other", s->folder);
     struct tp_convert_options o = {.input = s->in, .output = s->out, .tree = TP_TREE_FLAT};

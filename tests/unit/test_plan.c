@@ -56,13 +56,12 @@ static void no_file_is_above_the_limit_and_none_could_be_saved(void **state)
     for (int round = 0; round < 2000; round++) {
         struct tp_shard_item items[40];
         size_t count = (size_t)rand() % 40 + 1;
-        uint64_t limit = 100, overhead = 5, total = 0;
+        uint64_t limit = 100, overhead = 5;
         for (size_t i = 0; i < count; i++) {
             items[i] = (struct tp_shard_item){
                 .bytes = (uint64_t)rand() % 95 + 1, .alone = rand() % 20 == 0, .apart = rand() % 10 == 0};
             if (items[i].alone)
                 items[i].bytes += 200;
-            total += items[i].bytes;
         }
         uint32_t files = tp_shard_assign(items, count, limit, overhead);
         uint64_t used[41] = {0};

@@ -6,7 +6,7 @@
 #include "tensorport/tensorport.h"
 
 struct scene {
-    char folder[256], in[300], out[300];
+    char folder[SCRATCH_PATH], in[SCRATCH_PATH + 8], out[SCRATCH_PATH + 8];
 };
 
 static int set_up(void **state)
@@ -15,7 +15,9 @@ static int set_up(void **state)
     static const float data[6] = {1, 2, 3, 4, 5, 6};
     struct tp_error err;
     struct tp_conversion *cv = NULL;
-    scratch_make(s->folder);
+    struct scratch scratch;
+    scratch_make(&scratch);
+    snprintf(s->folder, sizeof s->folder, "%s", scratch.path);
     snprintf(s->in, sizeof s->in, "%s/in", s->folder);
     snprintf(s->out, sizeof s->out, "%s/out", s->folder);
     assert_int_equal(tp_folder_make(s->in, NULL), TP_OK);
@@ -35,7 +37,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct scene *s = *state;
-    scratch_remove(s->folder);
+    remove_tree(s->folder);
     free(s);
     return 0;
 }
