@@ -68,8 +68,8 @@ static void say_table(const struct tp_verify_report *r)
 
 static void say_equal(const struct verify_args *args, const struct tp_verify_report *r)
 {
-    printf("%s file%s, %s array%s", text_count(r->file_count).s, text_s(r->file_count),
-           text_count(r->array_count).s, text_s(r->array_count));
+    printf("%s file%s, %s array%s", text_count(r->file_count).s, text_s(r->file_count), text_count(r->array_count).s,
+           text_s(r->array_count));
     if (!args->quick)
         printf(", %s", text_size(r->checked_bytes).s);
     printf(": ");

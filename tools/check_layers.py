@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Who may include whom. A room that reaches upwards makes a circle, and circles are why big programs cannot be changed.
 
-The order is that of docs/design.md, section 2; a room may include itself, the rooms in its row, and what SYSTEM says.
+The order is that of the table in docs/design.md, section 2. A room may include itself, rooms above it that its row
+names, single headers (of types, as a rule) from below that its row names, and of the system what SYSTEM says.
 """
 
 import re
@@ -72,9 +73,21 @@ def fault(room: str, kind: str, header: str) -> str | None:
     return None if target in allowed or header in allowed else f"{room} may not include {header}"
 
 
+def faults_of_table() -> list[str]:
+    """The table here, and that of docs/design.md: the same rooms in the same order, whole rooms only from above."""
+    described = re.findall(r"^\| `(src/\w+|cli)/` \|", Path("docs/design.md").read_text(), re.MULTILINE)
+    rooms = [room for room in ROOMS if room != "examples"]
+    faults = [] if rooms == described else [f"docs/design.md has the rooms {described}, tools/check_layers.py {rooms}"]
+    for number, room in enumerate(rooms):
+        above = [other.removeprefix("src/") for other in rooms[:number]]
+        below = [name for name in ROOMS[room].split() if "/" not in name and name not in above]
+        faults += [f"tools/check_layers.py: {room} may not include {name}, which is not above it" for name in below]
+    return faults
+
+
 def main() -> int:
     """Look at every C file of the library, the command and the examples."""
-    faults = []
+    faults = faults_of_table()
     for root in ("include", "src", "cli", "examples"):
         for path in sorted(Path(root).rglob("*.[ch]")):
             room = room_of(path.as_posix())

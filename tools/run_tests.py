@@ -85,14 +85,19 @@ def run_checks(checks: list[tuple[str, list[str]]]) -> Totals:
     return totals
 
 
-def run_meson(kind: str, *options: str, name: str = "testlog") -> Totals:
+def run_meson(kind: str, suites: list[str], wrapper: str = "") -> Totals:
     """The C programs of build/<kind>."""
-    log = BUILD / kind / "meson-logs" / f"{name}.json"
+    tool = wrapper.split(" ")[0]  # also part of the name that Meson gives its log
+    log = BUILD / kind / "meson-logs" / f"testlog{'-' if tool else ''}{tool}.json"
     log.unlink(missing_ok=True)
-    command = ["meson", "test", "-C", f"build/{kind}", "--no-rebuild", "--print-errorlogs", "--logbase", name, *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
+    command = ["meson", "test", "-C", f"build/{kind}", "--no-rebuild", "--print-errorlogs", *suites]
+    env = environment(kind)
+    if wrapper:
+        command += ["--wrapper", wrapper, "--timeout-multiplier", "10"]
+        env |= {f"TENSORPORT_{tool.upper()}": "1"}  # for tests of what the tool itself does differently
+    done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL)
     print(words_of_failures(log), end="", flush=True)
-    return from_meson(log, f"{name} ({kind})").settle(kind, done.returncode)
+    return from_meson(log, f"C programs ({tool or kind})").settle(f"C programs ({tool or kind})", done.returncode)
 
 
 def run_pytest(kind: str, *options: str) -> Totals:
@@ -115,23 +120,24 @@ def build(*kinds: str) -> Totals:
 
 
 VALGRIND = "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
-NOT_LONG = ["--no-suite", "long"]
+ALL, SLOW, UNIT = ["--no-suite", "long"], ["--suite", "long"], ["--suite", "unit"]
 SANITIZED = ["tests/cli", "tests/e2e/test_malformed.py", "tests/e2e/test_safetensors_oracle.py"]
 # Title, what to run. In order: what fails fastest stands first.
 SHORT = [
     ("checks", lambda: run_checks(CHECKS)),
-    ("C programs", lambda: run_meson("test", *NOT_LONG)),
-    ("C programs, ASan and UBSan", lambda: run_meson("asan", *NOT_LONG)),
+    ("C programs", lambda: run_meson("test", ALL)),
+    ("C programs, ASan and UBSan", lambda: run_meson("asan", ALL)),
     ("command and loader", lambda: run_pytest("test", "tests/e2e", "tests/cli")),
     ("command and malformed files, ASan and UBSan", lambda: run_pytest("asan", *SANITIZED)),
 ]
 LONG = [
-    ("C programs, clang", lambda: run_meson("clang", *NOT_LONG)),
-    ("C programs, ThreadSanitizer", lambda: run_meson("tsan", *NOT_LONG)),
-    ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py", "-k", "workers")),
-    ("unit tests, valgrind", lambda: run_meson("test", "--suite", "unit", "--wrapper", VALGRIND, name="valgrind")),
-    ("C programs, long tier", lambda: run_meson("test", "--suite", "long", name="long")),
+    ("C programs, clang", lambda: run_meson("clang", ALL)),
+    ("C programs, ThreadSanitizer", lambda: run_meson("tsan", ALL)),
+    ("unit tests, valgrind", lambda: run_meson("test", UNIT, VALGRIND)),
+    ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py")),
+    ("conversions, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_outputs.py")),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
+    ("C programs, long tier", lambda: run_meson("test", SLOW)),
     ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),
 ]
 

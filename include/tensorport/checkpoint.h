@@ -54,8 +54,8 @@ struct tp_file_info {
 
 /* Tensors that together encode one (codes and scales). Without decoding they pass through untouched. */
 struct tp_group {
-    const char *scheme;      /* "mxfp4", "fp8", "gptq", ... */
-    const char *name;        /* common stem of the members' names */
+    const char *scheme;       /* "mxfp4", "fp8", "gptq", ... */
+    const char *name;         /* common stem of the members' names */
     uint64_t parameter_count; /* logical values that the codes stand for; scales are not counted */
     uint64_t size_bytes;
     uint32_t codes; /* index of the tensor that holds the codes */

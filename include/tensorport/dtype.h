@@ -47,7 +47,8 @@ TP_API const char *tp_dtype_name(enum tp_dtype dtype);
 TP_API const char *tp_dtype_numpy_name(enum tp_dtype dtype);
 /* Bits of one element as stored: 4, 6, 8, 16, 32 or 64. */
 TP_API unsigned tp_dtype_bits(enum tp_dtype dtype);
-/* FLOAT are the four that --precision casts (F64, F32, F16, BF16); SMALL_FLOAT the 4- to 8-bit ones, kept as they are. */
+/* FLOAT are the four that --precision casts (F64, F32, F16, BF16); SMALL_FLOAT the 4- to 8-bit ones, kept as they are.
+ */
 TP_API enum tp_dtype_class tp_dtype_class(enum tp_dtype dtype);
 /* Exact, case-sensitive; TP_DTYPE_NONE if unknown. */
 TP_API enum tp_dtype tp_dtype_from_name(const char *name, size_t len);

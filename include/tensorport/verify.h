@@ -13,11 +13,11 @@ extern "C" {
 #endif
 
 struct tp_verify_options {
-    const char *model;  /* folder of *.msgpack files, with or without manifest.json */
-    const char *source; /* checkpoint to re-derive every byte from, or NULL */
-    bool quick;         /* structure, sizes and names only */
-    bool rows;          /* fill report->arrays */
-    unsigned workers;   /* 0: one a CPU */
+    const char *model;         /* folder of *.msgpack files, with or without manifest.json */
+    const char *source;        /* checkpoint to re-derive every byte from, or NULL */
+    bool quick;                /* structure, sizes and names only */
+    bool rows;                 /* fill report->arrays */
+    unsigned workers;          /* 0: one a CPU */
     uint64_t max_memory_bytes; /* 0: 32 MiB a worker */
     size_t difference_limit;   /* differences described in full; the rest is counted. 0: 100 */
     const char *cpu;
@@ -32,7 +32,7 @@ struct tp_verify_array {
     unsigned rank;
     uint64_t size_bytes;
     uint32_t difference_count;
-    double min, max; /* from the manifest; min > max when unknown */
+    double min, max;  /* from the manifest; min > max when unknown */
     const char *file; /* of the first extent */
 };
 
@@ -47,7 +47,7 @@ struct tp_verify_report {
     double elapsed_s;
     bool had_manifest, compared_source;
     struct tp_verify_array *arrays; /* array_count rows, in file order; NULL unless options->rows */
-    void *memory; /* what the rows point into; internal */
+    void *memory;                   /* what the rows point into; internal */
 };
 
 /* A difference is a result, not an error: TP_OK with difference_count > 0. Errors are a source that cannot be read,

@@ -12,7 +12,7 @@ struct tp_arena { /* {0} is empty and ready */
     struct tp_arena_chunk *head;
 };
 
-void *tp_arena_alloc(struct tp_arena *arena, size_t size_bytes); /* 8-byte aligned; NULL: no memory */
+void *tp_arena_alloc(struct tp_arena *arena, size_t size_bytes);              /* 8-byte aligned; NULL: no memory */
 char *tp_arena_strndup(struct tp_arena *arena, const char *text, size_t len); /* terminated, packed (no alignment) */
 void tp_arena_release(struct tp_arena *arena);
 

@@ -18,7 +18,10 @@ size_t tp_utf8_decode(const char *text, size_t len, uint32_t *code_point)
         *code_point = p[0];
         return 1;
     }
-    unsigned extra = p[0] >= 0xc2 && p[0] < 0xe0 ? 1u : p[0] >= 0xe0 && p[0] < 0xf0 ? 2u : p[0] >= 0xf0 && p[0] < 0xf5 ? 3u : 0u;
+    unsigned extra = p[0] >= 0xc2 && p[0] < 0xe0   ? 1u
+                     : p[0] >= 0xe0 && p[0] < 0xf0 ? 2u
+                     : p[0] >= 0xf0 && p[0] < 0xf5 ? 3u
+                                                   : 0u;
     if (extra == 0 || len <= extra)
         return 0;
     uint32_t c = p[0] & (0x3fu >> extra);

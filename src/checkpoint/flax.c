@@ -164,7 +164,9 @@ static enum tp_status expect_key(struct parser *p, const char *key)
     enum tp_status st = take_text(p, TP_NAME_MAX_BYTES, &text, &len);
     if (st)
         return st;
-    return len == strlen(key) && memcmp(text, key, len) == 0 ? TP_OK : bad(p, "keys of a chunked array or of parts in an unknown order");
+    return len == strlen(key) && memcmp(text, key, len) == 0
+               ? TP_OK
+               : bad(p, "keys of a chunked array or of parts in an unknown order");
 }
 
 static enum tp_status take_number_key(struct parser *p, uint32_t *number)
@@ -220,7 +222,8 @@ static enum tp_status take_dtype(struct parser *p, struct ndarray *a)
         dtype = TP_F4_UNPACKED; /* NumPy holds it one a byte */
     if (dtype == TP_DTYPE_NONE || tp_dtype_bits(dtype) % 8 != 0) {
         char name[128], what[192];
-        snprintf(what, sizeof what, "dtype '%s' is not one that TensorPort knows,", tp_text_printable(name, sizeof name, text, len));
+        snprintf(what, sizeof what, "dtype '%s' is not one that TensorPort knows,",
+                 tp_text_printable(name, sizeof name, text, len));
         return bad(p, what);
     }
     a->dtype = (uint8_t)dtype;
@@ -246,7 +249,8 @@ static enum tp_status take_ndarray(struct parser *p, const struct tp_mp_item *ex
         st = expect_item(p, TP_MP_BIN, "array data that is not binary", &item);
     if (st)
         return st;
-    if (!tp_shape_measure(a->shape, a->rank, (enum tp_dtype)a->dtype, &a->elem_count, &a->size_bytes) || a->size_bytes != item.value)
+    if (!tp_shape_measure(a->shape, a->rank, (enum tp_dtype)a->dtype, &a->elem_count, &a->size_bytes) ||
+        a->size_bytes != item.value)
         return bad(p, "an array whose shape and length disagree");
     a->offset_bytes = position(p);
     st = skip_payload(p, a->size_bytes);
@@ -255,8 +259,8 @@ static enum tp_status take_ndarray(struct parser *p, const struct tp_mp_item *ex
     return st;
 }
 
-static enum tp_status add_leaf(struct parser *p, const struct ndarray *a, uint32_t part, const struct tp_extent *extents,
-                               uint32_t extent_count)
+static enum tp_status add_leaf(struct parser *p, const struct ndarray *a, uint32_t part,
+                               const struct tp_extent *extents, uint32_t extent_count)
 {
     struct tp_arena *arena = &p->ck->arena;
     if (!tp_array_grow(&p->leaves, &p->leaf_capacity, p->leaf_count + 1, sizeof *p->leaves))
@@ -269,7 +273,8 @@ static enum tp_status add_leaf(struct parser *p, const struct ndarray *a, uint32
         return tp_fail_nomem(p->err);
     memcpy(shape, a->shape, a->rank * sizeof *shape);
     memcpy(kept, extents, extent_count * sizeof *kept);
-    *leaf = (struct leaf){name, shape, kept, a->elem_count, extent_count, part, (uint16_t)p->name_len, (uint8_t)a->rank, a->dtype};
+    *leaf = (struct leaf){
+        name, shape, kept, a->elem_count, extent_count, part, (uint16_t)p->name_len, (uint8_t)a->rank, a->dtype};
     p->leaf_count++;
     return TP_OK;
 }
@@ -305,7 +310,8 @@ static enum tp_status take_chunks(struct parser *p, struct ndarray *whole, uint6
         extents[i] = (struct tp_extent){next, chunk.elem_count, chunk.offset_bytes, chunk.size_bytes, p->file};
         next += chunk.elem_count;
     }
-    if (!st && (!tp_shape_measure(whole->shape, whole->rank, (enum tp_dtype)whole->dtype, &whole->elem_count, &whole->size_bytes) ||
+    if (!st && (!tp_shape_measure(whole->shape, whole->rank, (enum tp_dtype)whole->dtype, &whole->elem_count,
+                                  &whole->size_bytes) ||
                 whole->elem_count != next))
         st = bad(p, "a chunked array whose shape and chunks disagree");
     return st;
@@ -316,7 +322,8 @@ static enum tp_status take_chunked(struct parser *p, uint64_t entries, uint32_t 
 {
     struct tp_mp_item item;
     struct ndarray whole = {.rank = 0};
-    enum tp_status st = entries == 3 ? expect_item(p, TP_MP_BOOL, "a chunked array without its mark", &item) : bad(p, "a chunked array of unknown form");
+    enum tp_status st = entries == 3 ? expect_item(p, TP_MP_BOOL, "a chunked array without its mark", &item)
+                                     : bad(p, "a chunked array of unknown form");
     if (!st)
         st = expect_key(p, "shape");
     if (!st)
@@ -353,7 +360,8 @@ static enum tp_status take_chunked(struct parser *p, uint64_t entries, uint32_t 
 static enum tp_status take_parts(struct parser *p, uint64_t entries)
 {
     struct tp_mp_item item;
-    enum tp_status st = entries == 1 ? expect_item(p, TP_MP_MAP, "parts that are not a map", &item) : bad(p, "parts beside other keys");
+    enum tp_status st =
+        entries == 1 ? expect_item(p, TP_MP_MAP, "parts that are not a map", &item) : bad(p, "parts beside other keys");
     for (uint64_t i = 0, count = st ? 0 : item.value; i < count && !st; i++) {
         uint32_t part;
         st = take_number_key(p, &part);
@@ -500,15 +508,18 @@ void tp_flax_problems_release(struct tp_flax_problems *problems)
     *problems = (struct tp_flax_problems){.count = 0};
 }
 
-/* Parts 0 to n - 1, of one dtype and row shape: the array they make. Flat parts stay flat, their shape is the manifest's. */
-static const char *join_parts(const struct leaf *parts, size_t n, uint64_t shape[TP_RANK_MAX], struct tp_extent *extents)
+/* Parts 0 to n - 1, of one dtype and row shape: the array they make. Flat parts stay flat, their shape is the
+ * manifest's. */
+static const char *join_parts(const struct leaf *parts, size_t n, uint64_t shape[TP_RANK_MAX],
+                              struct tp_extent *extents)
 {
     uint64_t first = 0, rows = 0;
     size_t e = 0;
     for (size_t i = 0; i < n; i++) {
         const struct leaf *part = &parts[i];
         if (part->part != i)
-            return part->part == NO_PART || (i > 0 && part->part == parts[i - 1].part) ? "occurs twice" : "has a part missing";
+            return part->part == NO_PART || (i > 0 && part->part == parts[i - 1].part) ? "occurs twice"
+                                                                                       : "has a part missing";
         bool same = part->dtype == parts[0].dtype && part->rank == parts[0].rank && part->rank > 0;
         for (unsigned d = 1; same && d < part->rank; d++)
             same = part->shape[d] == parts[0].shape[d];
@@ -638,8 +649,8 @@ static bool recognise(const struct tp_place *place)
     return msgpack && !safetensors;
 }
 
-static enum tp_status open_place(struct tp_checkpoint *ck, const struct tp_place *place, const struct tp_open_options *options,
-                                 struct tp_error *err)
+static enum tp_status open_place(struct tp_checkpoint *ck, const struct tp_place *place,
+                                 const struct tp_open_options *options, struct tp_error *err)
 {
     (void)options;
     const char *base = strrchr(place->path, '/');

@@ -16,7 +16,7 @@ struct tp_digest {
     uint8_t bytes[TP_DIGEST_BYTES];
 };
 
-struct tp_hasher; /* opaque; one a worker, reused */
+struct tp_hasher;                                                  /* opaque; one a worker, reused */
 struct tp_hasher *tp_hasher_new(const struct tp_kernels *kernels); /* NULL: no memory */
 void tp_hasher_free(struct tp_hasher *h);
 void tp_hasher_reset(struct tp_hasher *h);

@@ -99,22 +99,22 @@ void tp_mp_ext_header(struct tp_mp *w, uint8_t code, uint32_t len)
     tp_mp_raw(w, &code, 1);
 }
 
-/* First bytes 0xc0 to 0xdf: what follows them. `len_bytes` is the width of the length (or of the value), `fixed` a length
- * that is not written; an extension has its code after the length. */
+/* First bytes 0xc0 to 0xdf: what follows them. `len_bytes` is the width of the length (or of the value), `fixed` a
+ * length that is not written; an extension has its code after the length. */
 static const struct {
     uint8_t type, len_bytes, fixed;
 } wide[32] = {
-    [0x00] = {TP_MP_NIL, 0, 0},    [0x01] = {TP_MP_INVALID, 0, 0}, [0x02] = {TP_MP_BOOL, 0, 0},
-    [0x03] = {TP_MP_BOOL, 0, 0},   [0x04] = {TP_MP_BIN, 1, 0},     [0x05] = {TP_MP_BIN, 2, 0},
-    [0x06] = {TP_MP_BIN, 4, 0},    [0x07] = {TP_MP_EXT, 1, 0},     [0x08] = {TP_MP_EXT, 2, 0},
-    [0x09] = {TP_MP_EXT, 4, 0},    [0x0a] = {TP_MP_FLOAT, 4, 0},   [0x0b] = {TP_MP_FLOAT, 8, 0},
-    [0x0c] = {TP_MP_UINT, 1, 0},   [0x0d] = {TP_MP_UINT, 2, 0},    [0x0e] = {TP_MP_UINT, 4, 0},
-    [0x0f] = {TP_MP_UINT, 8, 0},   [0x10] = {TP_MP_INT, 1, 0},     [0x11] = {TP_MP_INT, 2, 0},
-    [0x12] = {TP_MP_INT, 4, 0},    [0x13] = {TP_MP_INT, 8, 0},     [0x14] = {TP_MP_EXT, 0, 1},
-    [0x15] = {TP_MP_EXT, 0, 2},    [0x16] = {TP_MP_EXT, 0, 4},     [0x17] = {TP_MP_EXT, 0, 8},
-    [0x18] = {TP_MP_EXT, 0, 16},   [0x19] = {TP_MP_STR, 1, 0},     [0x1a] = {TP_MP_STR, 2, 0},
-    [0x1b] = {TP_MP_STR, 4, 0},    [0x1c] = {TP_MP_ARRAY, 2, 0},   [0x1d] = {TP_MP_ARRAY, 4, 0},
-    [0x1e] = {TP_MP_MAP, 2, 0},    [0x1f] = {TP_MP_MAP, 4, 0},
+    [0x00] = {TP_MP_NIL, 0, 0},  [0x01] = {TP_MP_INVALID, 0, 0}, [0x02] = {TP_MP_BOOL, 0, 0},
+    [0x03] = {TP_MP_BOOL, 0, 0}, [0x04] = {TP_MP_BIN, 1, 0},     [0x05] = {TP_MP_BIN, 2, 0},
+    [0x06] = {TP_MP_BIN, 4, 0},  [0x07] = {TP_MP_EXT, 1, 0},     [0x08] = {TP_MP_EXT, 2, 0},
+    [0x09] = {TP_MP_EXT, 4, 0},  [0x0a] = {TP_MP_FLOAT, 4, 0},   [0x0b] = {TP_MP_FLOAT, 8, 0},
+    [0x0c] = {TP_MP_UINT, 1, 0}, [0x0d] = {TP_MP_UINT, 2, 0},    [0x0e] = {TP_MP_UINT, 4, 0},
+    [0x0f] = {TP_MP_UINT, 8, 0}, [0x10] = {TP_MP_INT, 1, 0},     [0x11] = {TP_MP_INT, 2, 0},
+    [0x12] = {TP_MP_INT, 4, 0},  [0x13] = {TP_MP_INT, 8, 0},     [0x14] = {TP_MP_EXT, 0, 1},
+    [0x15] = {TP_MP_EXT, 0, 2},  [0x16] = {TP_MP_EXT, 0, 4},     [0x17] = {TP_MP_EXT, 0, 8},
+    [0x18] = {TP_MP_EXT, 0, 16}, [0x19] = {TP_MP_STR, 1, 0},     [0x1a] = {TP_MP_STR, 2, 0},
+    [0x1b] = {TP_MP_STR, 4, 0},  [0x1c] = {TP_MP_ARRAY, 2, 0},   [0x1d] = {TP_MP_ARRAY, 4, 0},
+    [0x1e] = {TP_MP_MAP, 2, 0},  [0x1f] = {TP_MP_MAP, 4, 0},
 };
 
 static bool decode_wide(struct tp_mp_item *item, const uint8_t *src, size_t len)

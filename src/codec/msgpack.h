@@ -29,8 +29,19 @@ void tp_mp_bin_header(struct tp_mp *w, uint32_t len);
 void tp_mp_ext_header(struct tp_mp *w, uint8_t code, uint32_t len);
 
 /* One item of a MessagePack stream, its length fields widened, its payload not yet read. */
-enum tp_mp_type { TP_MP_NIL, TP_MP_BOOL, TP_MP_UINT, TP_MP_INT, TP_MP_FLOAT, TP_MP_STR, TP_MP_BIN, TP_MP_EXT, TP_MP_ARRAY,
-                  TP_MP_MAP, TP_MP_INVALID };
+enum tp_mp_type {
+    TP_MP_NIL,
+    TP_MP_BOOL,
+    TP_MP_UINT,
+    TP_MP_INT,
+    TP_MP_FLOAT,
+    TP_MP_STR,
+    TP_MP_BIN,
+    TP_MP_EXT,
+    TP_MP_ARRAY,
+    TP_MP_MAP,
+    TP_MP_INVALID
+};
 struct tp_mp_item {
     enum tp_mp_type type;
     uint8_t ext_code;
@@ -38,8 +49,8 @@ struct tp_mp_item {
     uint64_t value;     /* UINT, BOOL: the value. STR, BIN, EXT: payload bytes. ARRAY, MAP: count */
 };
 #define TP_MP_HEADER_MAX 9u
-/* Decode the header at `src` (`len` bytes are there). False when more bytes are needed than are there; an invalid first byte gives
- * TP_MP_INVALID. */
+/* Decode the header at `src` (`len` bytes are there). False when more bytes are needed than are there; an invalid first
+ * byte gives TP_MP_INVALID. */
 bool tp_mp_decode(struct tp_mp_item *item, const uint8_t *src, size_t len);
 
 #endif

@@ -60,7 +60,8 @@ static void put_key(struct tp_mp *w, const char *key)
 }
 
 /* Everything of an ndarray before its data: extension header, shape, dtype, the data's length. */
-static void put_ndarray_header(struct tp_mp *w, const char *dtype, const uint64_t *shape, unsigned rank, uint64_t data_bytes)
+static void put_ndarray_header(struct tp_mp *w, const char *dtype, const uint64_t *shape, unsigned rank,
+                               uint64_t data_bytes)
 {
     for (int pass = 0; pass < 2; pass++) { /* once to count the payload, once to write */
         struct tp_mp count = {.dst = NULL};
@@ -158,8 +159,8 @@ static const struct tp_array *leaf_array(const struct file_leaves *f, uint32_t i
     return &f->plan->arrays[f->leaves[i].array];
 }
 
-/* Children of the node whose path is the first `prefix` bytes (separator included) of leaf i's: leaves are sorted, so its
- * descendants follow and equal keys stand together. */
+/* Children of the node whose path is the first `prefix` bytes (separator included) of leaf i's: leaves are sorted, so
+ * its descendants follow and equal keys stand together. */
 static uint32_t count_children(const struct file_leaves *f, uint32_t i, size_t prefix)
 {
     const struct tp_array *first = leaf_array(f, i);
@@ -216,7 +217,8 @@ static size_t frame(const struct tp_plan *plan, uint32_t file, uint32_t k, uint8
         put_chunk_header(&w, a, leaf, out->first_extent + k - leaf->first_extent);
         return w.used;
     }
-    struct file_leaves f = {plan, leaves, first->leaf, plan->extents[out->first_extent + out->extent_count - 1].leaf + 1};
+    struct file_leaves f = {plan, leaves, first->leaf,
+                            plan->extents[out->first_extent + out->extent_count - 1].leaf + 1};
     put_path(&w, &f, e->leaf);
     put_leaf_intro(&w, a, leaf);
     return w.used;
@@ -284,7 +286,8 @@ static enum tp_status refuse_oversize(struct layout *l, const struct tp_array *a
 static enum tp_status split_array(struct layout *l, uint32_t array)
 {
     const struct tp_array *a = &l->plan->arrays[array];
-    /* An empty part costs the most a part's framing can: the largest numbers in shape and lengths, and chunk headers. */
+    /* An empty part costs the most a part's framing can: the largest numbers in shape and lengths, and chunk headers.
+     */
     uint64_t framing = ROOT_MAX + path_bytes(a) + 128 + 9 * (uint64_t)(a->rank + 1);
     framing += l->limit / CHUNK_BYTES * 64 + (l->limit > CHUNK_BYTES ? 128 + 16 * (uint64_t)a->rank : 0);
     uint64_t room = l->limit > framing ? (l->limit - framing) / tp_array_item_bytes(a) : 0;
@@ -301,7 +304,8 @@ static enum tp_status split_array(struct layout *l, uint32_t array)
     uint64_t each = units / parts, larger = units % parts, first = 0;
     for (uint32_t p = 0; p < parts && !st; p++) {
         uint64_t count = (each + (p < larger)) * unit;
-        st = add_leaf(l, (struct leaf){.array = array, .part = p, .first_elem = first, .elem_count = count, .flat = flat}, false);
+        st = add_leaf(
+            l, (struct leaf){.array = array, .part = p, .first_elem = first, .elem_count = count, .flat = flat}, false);
         first += count;
     }
     return st;
@@ -317,7 +321,8 @@ static enum tp_status add_array(struct layout *l, uint32_t array)
     if (l->options->oversize == TP_OVERSIZE_OWN_SHARD)
         return add_leaf(l, whole, true);
     if (l->options->oversize == TP_OVERSIZE_ERROR)
-        return refuse_oversize(l, a, bytes, "--oversize split cuts it into parts, --oversize own-shard gives it a larger file");
+        return refuse_oversize(l, a, bytes,
+                               "--oversize split cuts it into parts, --oversize own-shard gives it a larger file");
     return a->elem_count > 1 ? split_array(l, array) : refuse_oversize(l, a, bytes, "give a larger --shard-size");
 }
 
@@ -359,8 +364,12 @@ static void add_extents(struct layout *l, uint32_t leaf_index, uint32_t file, ui
         uint64_t first = c * step;
         uint64_t count = leaf->elem_count - first < step ? leaf->elem_count - first : step;
         uint32_t index = (uint32_t)plan->extent_count++;
-        plan->extents[index] = (struct tp_out_extent){.array = leaf->array, .file = file, .next = TP_NONE, .leaf = leaf_index,
-                                                      .first_elem = leaf->first_elem + first, .elem_count = count,
+        plan->extents[index] = (struct tp_out_extent){.array = leaf->array,
+                                                      .file = file,
+                                                      .next = TP_NONE,
+                                                      .leaf = leaf_index,
+                                                      .first_elem = leaf->first_elem + first,
+                                                      .elem_count = count,
                                                       .size_bytes = count * tp_array_item_bytes(a),
                                                       .first_block = plan->block_count};
         plan->block_count += tp_extent_block_count(&plan->extents[index]);
@@ -393,9 +402,9 @@ static enum tp_status place_file(struct layout *l, uint32_t file)
 static enum tp_status name_file(struct layout *l, uint32_t file)
 {
     char name[64];
-    int len = l->plan->file_count == 1 ? snprintf(name, sizeof name, "model.msgpack")
-                                       : snprintf(name, sizeof name, "model-%05" PRIu32 "-of-%05zu.msgpack", file + 1,
-                                                  l->plan->file_count);
+    int len = l->plan->file_count == 1
+                  ? snprintf(name, sizeof name, "model.msgpack")
+                  : snprintf(name, sizeof name, "model-%05" PRIu32 "-of-%05zu.msgpack", file + 1, l->plan->file_count);
     l->plan->files[file].name = tp_arena_strndup(&l->plan->arena, name, (size_t)len);
     return l->plan->files[file].name ? TP_OK : tp_fail_nomem(l->err);
 }
@@ -450,8 +459,9 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
     if (!st) {
         plan->file_count = tp_shard_assign(l.items, l.count, l.limit, ROOT_MAX);
         if (plan->file_count > TP_FILES_MAX)
-            st = tp_err_hint(err, tp_fail(err, TP_ERR_LIMIT, "%zu output files are more than 100,000", plan->file_count),
-                             "give a larger --shard-size");
+            st =
+                tp_err_hint(err, tp_fail(err, TP_ERR_LIMIT, "%zu output files are more than 100,000", plan->file_count),
+                            "give a larger --shard-size");
     }
     if (!st)
         st = allocate_tables(&l, &last_of_array);

@@ -13,8 +13,8 @@ struct tp_format {
     const char *name; /* in the manifest: "flax-msgpack" */
     /* Fill plan->files, extents, leaves, block_count. Pure: no I/O. */
     enum tp_status (*layout)(struct tp_plan *plan, const struct tp_convert_options *options, struct tp_error *err);
-    /* The bytes of `file` before its k-th extent's payload; k == extent_count: those after the last. Writes nothing when
-     * `dst` is NULL; returns their number. Any thread, any order. */
+    /* The bytes of `file` before its k-th extent's payload; k == extent_count: those after the last. Writes nothing
+     * when `dst` is NULL; returns their number. Any thread, any order. */
     size_t (*frame)(const struct tp_plan *plan, uint32_t file, uint32_t k, uint8_t *dst, size_t cap);
     /* Index file beside the data files, or NULL: its name for this plan, and its content. */
     const char *(*index_name)(const struct tp_plan *plan);

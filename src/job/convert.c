@@ -64,7 +64,8 @@ static void add_totals(struct tp_conversion *cv)
         t->output_bytes += cv->side.items[i].size_bytes;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        bool narrows = a->dtype == TP_F16 || tp_dtype_bits((enum tp_dtype)a->dtype) < tp_dtype_bits((enum tp_dtype)a->source_dtype) ||
+        bool narrows = a->dtype == TP_F16 ||
+                       tp_dtype_bits((enum tp_dtype)a->dtype) < tp_dtype_bits((enum tp_dtype)a->source_dtype) ||
                        (a->dtype == TP_BF16 && a->source_dtype == TP_F16);
         t->cast_count += a->op == TP_OP_CAST;
         t->narrowed_count += a->op == TP_OP_CAST && narrows;
@@ -206,7 +207,8 @@ static enum tp_status check_space(struct tp_conversion *cv, struct tp_error *err
     enum tp_status st = tp_path_free_bytes(&free_bytes, cv->outdir.final, err);
     if (st || free_bytes >= cv->totals.output_bytes)
         return st;
-    tp_fail(err, TP_ERR_SPACE, "the output needs %" PRIu64 " bytes, %" PRIu64 " are free there", cv->totals.output_bytes, free_bytes);
+    tp_fail(err, TP_ERR_SPACE, "the output needs %" PRIu64 " bytes, %" PRIu64 " are free there",
+            cv->totals.output_bytes, free_bytes);
     return tp_err_path(err, TP_ERR_SPACE, cv->outdir.final);
 }
 
@@ -259,15 +261,16 @@ static enum tp_status move_data(struct tp_conversion *cv, struct tp_error *err)
     return st ? st : tp_checkpoint_check_unchanged(cv->source, err);
 }
 
-static enum tp_status refuse_overflow(const struct tp_conversion *cv, const struct tp_convert_report *report, struct tp_error *err)
+static enum tp_status refuse_overflow(const struct tp_conversion *cv, const struct tp_convert_report *report,
+                                      struct tp_error *err)
 {
     size_t count = 0;
     for (size_t i = 0; i < report->value_count; i++)
         count += report->values[i].overflow_count > 0;
     if (cv->options.on_overflow != TP_OVERFLOW_ERROR || count == 0)
         return TP_OK;
-    tp_fail(err, TP_ERR_VALUE, "%zu %s finite values that %s cannot hold", count, count == 1 ? "array has" : "arrays have",
-            tp_precision_name(cv->options.precision));
+    tp_fail(err, TP_ERR_VALUE, "%zu %s finite values that %s cannot hold", count,
+            count == 1 ? "array has" : "arrays have", tp_precision_name(cv->options.precision));
     tp_err_path(err, TP_ERR_VALUE, cv->options.input);
     return tp_err_hint(err, TP_ERR_VALUE,
                        "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate");
@@ -294,7 +297,8 @@ static enum tp_status hash_framing(struct tp_conversion *cv, struct tp_error *er
 /* Writes the content of one small file. */
 typedef enum tp_status (*fill_fn)(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err);
 
-static enum tp_status write_small(struct tp_conversion *cv, const char *name, fill_fn fill, bool list, struct tp_error *err)
+static enum tp_status write_small(struct tp_conversion *cv, const char *name, fill_fn fill, bool list,
+                                  struct tp_error *err)
 {
     struct tp_text_file file = {.fd = -1};
     struct tp_digest digest;
@@ -331,8 +335,8 @@ static enum tp_status sum_line(struct tp_text_file *file, const char *hex, const
 }
 
 /* SHA-256 of one file of the work folder. */
-static enum tp_status sha256_file(const struct tp_conversion *cv, const char *name, char hex[TP_SHA256_HEX], struct tp_pool *pool,
-                                  struct tp_error *err)
+static enum tp_status sha256_file(const struct tp_conversion *cv, const char *name, char hex[TP_SHA256_HEX],
+                                  struct tp_pool *pool, struct tp_error *err)
 {
     size_t chunk = (size_t)256 << 10;
     char *path = tp_path_join(cv->outdir.work, name);
@@ -372,7 +376,8 @@ static enum tp_status fill_sums(struct tp_conversion *cv, struct tp_text_file *f
     return st;
 }
 
-static enum tp_status sha256_task(struct tp_pool *pool, void *job, void *worker, const struct tp_task *task, struct tp_error *err)
+static enum tp_status sha256_task(struct tp_pool *pool, void *job, void *worker, const struct tp_task *task,
+                                  struct tp_error *err)
 {
     (void)worker;
     struct tp_conversion *cv = job;
@@ -389,13 +394,20 @@ static const char *sha256_file_name(void *job, uint32_t file)
 static enum tp_status sha256_files(struct tp_conversion *cv, struct tp_error *err)
 {
     size_t n = cv->plan.file_count;
-    struct tp_task_list list = {.tasks = calloc(n + 1, sizeof *list.tasks), .file_first = calloc(n + 1, sizeof *list.file_first),
-                                .count = n, .file_count = (uint32_t)n};
+    struct tp_task_list list = {.tasks = calloc(n + 1, sizeof *list.tasks),
+                                .file_first = calloc(n + 1, sizeof *list.file_first),
+                                .count = n,
+                                .file_count = (uint32_t)n};
     unsigned workers = cv->workers < n ? cv->workers : (unsigned)n;
     void **states = calloc(workers + 1u, sizeof *states);
-    struct tp_pool_config config = {.workers = workers, .worker_states = states, .run = sha256_task, .job = cv,
-                                    .progress = cv->options.progress, .progress_user = cv->options.progress_user,
-                                    .phase = TP_PHASE_HASH, .file_name = sha256_file_name};
+    struct tp_pool_config config = {.workers = workers,
+                                    .worker_states = states,
+                                    .run = sha256_task,
+                                    .job = cv,
+                                    .progress = cv->options.progress,
+                                    .progress_user = cv->options.progress_user,
+                                    .phase = TP_PHASE_HASH,
+                                    .file_name = sha256_file_name};
     enum tp_status st = list.tasks && list.file_first && states ? TP_OK : tp_fail_nomem(err);
     for (uint32_t i = 0; i < n && !st; i++) {
         list.tasks[i].file = list.file_first[i] = i;
@@ -492,8 +504,8 @@ static enum tp_status read_back(struct tp_conversion *cv, struct tp_convert_repo
     struct tp_verify_report found = {.difference_count = 0};
     enum tp_status st = tp_verify(&options, &found, err);
     if (!st && found.difference_count > 0) {
-        tp_fail(err, TP_ERR_IO, "%" PRIu64 " differences when the result was read back; the first: %s", found.difference_count,
-                found.difference_shown ? found.differences[0] : "");
+        tp_fail(err, TP_ERR_IO, "%" PRIu64 " differences when the result was read back; the first: %s",
+                found.difference_count, found.difference_shown ? found.differences[0] : "");
         st = tp_err_hint(err, TP_ERR_IO, "the disk or the memory of this machine is not to be trusted");
     }
     report->verified = !st;

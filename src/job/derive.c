@@ -64,7 +64,8 @@ static enum tp_status derive_array(struct tp_derive *d, struct tp_array *a, cons
         return differ(d, model, file, "is not in the source");
     *l = (struct tp_logical){.tensor = source};
     if (!find_op((enum tp_dtype)source->dtype, (enum tp_dtype)model->dtype, a, l)) {
-        snprintf(what, sizeof what, "is %s, which %s in the source cannot become", tp_dtype_numpy_name((enum tp_dtype)model->dtype),
+        snprintf(what, sizeof what, "is %s, which %s in the source cannot become",
+                 tp_dtype_numpy_name((enum tp_dtype)model->dtype),
                  source->dtype == TP_F4_UNPACKED ? "float4_e2m1fn" : tp_dtype_name((enum tp_dtype)source->dtype));
         return differ(d, model, file, what);
     }
@@ -131,7 +132,8 @@ static enum tp_status check_all_there(struct tp_derive *d, struct tp_error *err)
         return tp_fail_nomem(err);
     if (st) {
         char text[1024];
-        snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %.900s", why.message);
+        snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %.900s",
+                 why.message);
         return d->differ(d->user, text);
     }
     st = check_expected(d, &expected);

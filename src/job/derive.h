@@ -7,8 +7,8 @@
 #include "plan/plan.h"
 
 struct tp_derive {
-    struct tp_plan *plan; /* arrays with their extents; derive adds logicals, pieces and operations. Arrays that the source
-                           * cannot give lose their extents (they have been reported) */
+    struct tp_plan *plan; /* arrays with their extents; derive adds logicals, pieces and operations. Arrays that the
+                           * source cannot give lose their extents (they have been reported) */
     const struct tp_checkpoint *model, *source;
     const struct tp_convert_options *options; /* of the manifest, or NULL */
     const uint32_t *array_tensor;             /* by array: the model's tensor */

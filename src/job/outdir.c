@@ -12,8 +12,9 @@
 #define MARKER_NAME "UNFINISHED.txt"
 #define OLD_MANIFEST "manifest.old.json"
 
-static const char marker_text[] = "TensorPort is working here, or was stopped while it did. Nothing in this folder is a finished\n"
-                                  "checkpoint. `tensorport convert --overwrite` starts again; the folder may also be deleted.\n";
+static const char marker_text[] =
+    "TensorPort is working here, or was stopped while it did. Nothing in this folder is a finished\n"
+    "checkpoint. `tensorport convert --overwrite` starts again; the folder may also be deleted.\n";
 
 static bool is_there(const char *folder, const char *name)
 {
@@ -112,7 +113,8 @@ static enum tp_status check_partial(const struct tp_outdir *dir, bool overwrite,
     return tp_err_hint(err, TP_ERR_EXISTS, "--overwrite starts again (or delete that folder)");
 }
 
-enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync, struct tp_error *err)
+enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync,
+                               struct tp_error *err)
 {
     *dir = (struct tp_outdir){.final = trimmed(output), .sync = sync};
     if (!dir->final)
@@ -134,7 +136,8 @@ enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool o
     return st ? st : check_partial(dir, overwrite, err);
 }
 
-static enum tp_status read_manifest_in(struct tp_manifest *m, const char *folder, const char *name, struct tp_error *err)
+static enum tp_status read_manifest_in(struct tp_manifest *m, const char *folder, const char *name,
+                                       struct tp_error *err)
 {
     char *path = tp_path_join(folder, name);
     enum tp_status st = path ? tp_manifest_read(m, path, err) : tp_fail_nomem(err);
@@ -164,7 +167,8 @@ enum tp_status tp_outdir_check_name(const struct tp_outdir *dir, const char *nam
     tp_manifest_release(&m);
     if (st || ours)
         return st;
-    tp_fail(err, TP_ERR_EXISTS, "the output folder holds a file '%s' that TensorPort did not make and would replace", name);
+    tp_fail(err, TP_ERR_EXISTS, "the output folder holds a file '%s' that TensorPort did not make and would replace",
+            name);
     return tp_err_path(err, TP_ERR_EXISTS, dir->final);
 }
 
@@ -215,8 +219,8 @@ enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
     return st ? st : write_marker(dir, err);
 }
 
-/* Delete what the old manifest lists and the new one does not: the rest is replaced by the renames that follow. Done again
- * after a kill, it finds nothing more to do. */
+/* Delete what the old manifest lists and the new one does not: the rest is replaced by the renames that follow. Done
+ * again after a kill, it finds nothing more to do. */
 static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *err)
 {
     struct tp_manifest old = {.file_count = 0}, new = {.file_count = 0};
@@ -234,7 +238,8 @@ static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *e
     return st;
 }
 
-static enum tp_status move_as(const char *from_dir, const char *from, const char *to_dir, const char *to, struct tp_error *err)
+static enum tp_status move_as(const char *from_dir, const char *from, const char *to_dir, const char *to,
+                              struct tp_error *err)
 {
     char *source = tp_path_join(from_dir, from), *target = tp_path_join(to_dir, to);
     enum tp_status st = source && target ? tp_path_rename(source, target, err) : tp_fail_nomem(err);
@@ -257,8 +262,8 @@ static enum tp_status move_files(const struct tp_outdir *dir, struct tp_error *e
     return st;
 }
 
-/* Each step leaves a state from which the whole can be done again: until the new manifest has moved, it lies in the work
- * folder; afterwards only the work folder is left to remove. */
+/* Each step leaves a state from which the whole can be done again: until the new manifest has moved, it lies in the
+ * work folder; afterwards only the work folder is left to remove. */
 static enum tp_status exchange(const struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_status st = TP_OK;

@@ -3,10 +3,11 @@
  *
  *     OUTPUT absent            work in OUTPUT.tensorport-partial beside it, then rename
  *     OUTPUT an empty folder   (maybe a mount point) work in OUTPUT/.tensorport-partial, then rename the files in
- *     OUTPUT made by us        with --overwrite only: the same, after the old manifest has moved into the partial folder and
- *                              the files it lists are gone; what is not ours stays
+ *     OUTPUT made by us        with --overwrite only: the same, after the old manifest has moved into the partial
+ * folder and the files it lists are gone; what is not ours stays
  *
- * manifest.json comes last, so that a folder that has one is complete. A partial folder holds a file that says what it is. */
+ * manifest.json comes last, so that a folder that has one is complete. A partial folder holds a file that says what it
+ * is. */
 #ifndef TP_JOB_OUTDIR_H
 #define TP_JOB_OUTDIR_H
 
@@ -20,7 +21,8 @@ struct tp_outdir {
 };
 
 /* Look, and refuse what must be refused; nothing is written. */
-enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync, struct tp_error *err);
+enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync,
+                               struct tp_error *err);
 /* Would `name` replace a file of `final` that is not ours? Then TP_ERR_EXISTS. */
 enum tp_status tp_outdir_check_name(const struct tp_outdir *dir, const char *name, struct tp_error *err);
 /* Make the work folder. */

@@ -75,8 +75,8 @@ static bool fill_row(struct tp_value_row *row, const struct tp_array *a, const s
     return true;
 }
 
-static enum tp_status fill_values(struct tp_convert_report *report, const struct tp_plan *plan, const struct tp_result *results,
-                                  struct tp_error *err)
+static enum tp_status fill_values(struct tp_convert_report *report, const struct tp_plan *plan,
+                                  const struct tp_result *results, struct tp_error *err)
 {
     size_t capacity = 0;
     for (size_t i = 0; i < plan->array_count; i++) {
@@ -111,7 +111,9 @@ static bool note_groups(struct tp_list *notes, const struct tp_plan *plan, const
     for (uint32_t g = 0; g <= count && ok; g++) { /* groups of one scheme stand together, or make a line more */
         const struct tp_group *group = g < count ? tp_checkpoint_group(source, g) : NULL;
         if (scheme && (!group || strcmp(group->scheme, scheme) != 0)) {
-            ok = groups == 0 || tp_list_add(notes, "%" PRIu32 " quantised weights (%s, %" PRIu32 " tensors) kept as codes and scales, undecoded",
+            ok = groups == 0 || tp_list_add(notes,
+                                            "%" PRIu32 " quantised weights (%s, %" PRIu32
+                                            " tensors) kept as codes and scales, undecoded",
                                             groups, scheme, members);
             groups = members = 0;
         }
@@ -153,8 +155,9 @@ static bool note_views(struct tp_list *notes, const struct tp_plan *plan)
     return true;
 }
 
-static enum tp_status fill_notes(struct tp_convert_report *report, const struct tp_plan *plan, const struct tp_checkpoint *source,
-                                 const struct tp_result *results, struct tp_error *err)
+static enum tp_status fill_notes(struct tp_convert_report *report, const struct tp_plan *plan,
+                                 const struct tp_checkpoint *source, const struct tp_result *results,
+                                 struct tp_error *err)
 {
     struct tp_list notes = {0};
     bool ok = true;
@@ -166,8 +169,8 @@ static enum tp_status fill_notes(struct tp_convert_report *report, const struct 
     return ok ? TP_OK : tp_fail_nomem(err);
 }
 
-enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_plan *plan, const struct tp_checkpoint *source,
-                              const struct tp_result *results, struct tp_error *err)
+enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_plan *plan,
+                              const struct tp_checkpoint *source, const struct tp_result *results, struct tp_error *err)
 {
     report->array_count = (uint32_t)plan->array_count;
     report->file_count = (uint32_t)plan->file_count;

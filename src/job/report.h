@@ -9,7 +9,8 @@
 enum tp_status tp_report_casts(struct tp_cast_row **rows, size_t *count, const struct tp_plan *plan,
                                const struct tp_result *results, struct tp_error *err);
 /* Counts, casts, values that did not fit, notes. */
-enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_plan *plan, const struct tp_checkpoint *source,
-                              const struct tp_result *results, struct tp_error *err);
+enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_plan *plan,
+                              const struct tp_checkpoint *source, const struct tp_result *results,
+                              struct tp_error *err);
 
 #endif

@@ -47,8 +47,8 @@ static const char *const side_globs[] = {
 
 #define COPY_BYTES ((size_t)64 << 10)
 
-enum tp_status tp_side_add(struct tp_side_list *list, const char *name, uint64_t size_bytes, const struct tp_digest *digest,
-                           struct tp_error *err)
+enum tp_status tp_side_add(struct tp_side_list *list, const char *name, uint64_t size_bytes,
+                           const struct tp_digest *digest, struct tp_error *err)
 {
     char *kept = tp_arena_strndup(&list->arena, name, strlen(name));
     if (!kept || !tp_array_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items))
@@ -75,10 +75,12 @@ static bool is_side_file(const char *name)
 /* A single file is a model of its own unless it is called as the one file of a model folder is. */
 static bool owns_its_folder(const struct tp_checkpoint *ck)
 {
-    return strcmp(ck->path, ck->folder) == 0 || (ck->file_count == 1 && strcmp(ck->files[0].name, "model.safetensors") == 0);
+    return strcmp(ck->path, ck->folder) == 0 ||
+           (ck->file_count == 1 && strcmp(ck->files[0].name, "model.safetensors") == 0);
 }
 
-static enum tp_status add_if_regular(struct tp_side_list *list, const char *folder, const char *name, struct tp_error *err)
+static enum tp_status add_if_regular(struct tp_side_list *list, const char *folder, const char *name,
+                                     struct tp_error *err)
 {
     char *path = tp_path_join(folder, name);
     int fd = -1;
@@ -104,7 +106,8 @@ enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoin
     return st;
 }
 
-static enum tp_status copy_bytes(int fd, const char *path, struct tp_text_file *out, uint64_t size, struct tp_error *err)
+static enum tp_status copy_bytes(int fd, const char *path, struct tp_text_file *out, uint64_t size,
+                                 struct tp_error *err)
 {
     char *buffer = malloc(COPY_BYTES);
     enum tp_status st = buffer ? TP_OK : tp_fail_nomem(err);
@@ -119,8 +122,8 @@ static enum tp_status copy_bytes(int fd, const char *path, struct tp_text_file *
     return st;
 }
 
-static enum tp_status copy_file(struct tp_side_file *side, const char *from, const char *to, const struct tp_kernels *kernels,
-                                bool sync, struct tp_error *err)
+static enum tp_status copy_file(struct tp_side_file *side, const char *from, const char *to,
+                                const struct tp_kernels *kernels, bool sync, struct tp_error *err)
 {
     char *path = tp_path_join(from, side->name);
     struct tp_text_file out = {.fd = -1};

@@ -6,13 +6,13 @@
 #include "checkpoint/checkpoint.h"
 #include "manifest/manifest.h"
 
-struct tp_side_list { /* {0} is empty and ready */
+struct tp_side_list {           /* {0} is empty and ready */
     struct tp_side_file *items; /* names in the arena */
     size_t count, capacity;
     struct tp_arena arena;
 };
-enum tp_status tp_side_add(struct tp_side_list *list, const char *name, uint64_t size_bytes, const struct tp_digest *digest,
-                           struct tp_error *err);
+enum tp_status tp_side_add(struct tp_side_list *list, const char *name, uint64_t size_bytes,
+                           const struct tp_digest *digest, struct tp_error *err);
 void tp_side_release(struct tp_side_list *list);
 
 /* Names (and sizes, without digests) of the side files beside the weights of `ck`. */

@@ -28,7 +28,7 @@ struct verify {
 
     bool has_manifest;
     struct tp_manifest manifest;
-    const char **names; /* files to parse; of the manifest, or all *.msgpack */
+    const char **names;  /* files to parse; of the manifest, or all *.msgpack */
     uint32_t *name_file; /* by index in names: the file of the manifest */
     size_t name_count;
     const char **known; /* all names of the manifest, sorted */
@@ -39,7 +39,7 @@ struct verify {
     uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
 
     struct tp_checkpoint *model, *source;
-    struct tp_plan plan; /* the model's arrays where they lie, made from the source when there is one */
+    struct tp_plan plan;    /* the model's arrays where they lie, made from the source when there is one */
     uint32_t *array_tensor; /* by array of the plan: the model's tensor */
     struct tp_digest *digests;
 };
@@ -120,7 +120,8 @@ static enum tp_status compare_size(struct verify *v, const char *name, uint64_t 
     if (*equal || found == UINT64_MAX)
         return TP_OK;
     return differ(v, "%s: %s bytes, the manifest says %s (%s)", tp_describe_name(shown, name, strlen(name)),
-                  tp_describe_count(a, found), tp_describe_count(b, expected), found < expected ? "truncated" : "enlarged");
+                  tp_describe_count(a, found), tp_describe_count(b, expected),
+                  found < expected ? "truncated" : "enlarged");
 }
 
 static enum tp_status hash_file(struct verify *v, const char *name, uint64_t size, struct tp_digest *digest)
@@ -164,7 +165,8 @@ static enum tp_status check_side_files(struct verify *v)
             continue;
         st = hash_file(v, side->name, size, &digest);
         if (!st && memcmp(&digest, &side->digest, sizeof digest) != 0)
-            st = differ(v, "%s: its content differs from the manifest's digest", tp_describe_name(shown, side->name, strlen(side->name)));
+            st = differ(v, "%s: its content differs from the manifest's digest",
+                        tp_describe_name(shown, side->name, strlen(side->name)));
     }
     return st;
 }
@@ -211,8 +213,8 @@ static enum tp_status check_extra_files(struct verify *v)
             memcpy(first, shown, sizeof first);
     }
     if (!st && foreign)
-        st = note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign, foreign == 1 ? "file" : "files", first,
-                  foreign > 1 ? ", ..." : "");
+        st = note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign, foreign == 1 ? "file" : "files",
+                  first, foreign > 1 ? ", ..." : "");
     return st;
 }
 
@@ -244,7 +246,8 @@ static enum tp_status choose_files(struct verify *v)
         }
     }
     if (!st && v->name_count == 0 && !v->has_manifest)
-        st = tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
+        st =
+            tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
     v->report->file_count = (uint32_t)most;
     if (!v->has_manifest)
         v->report->file_count = (uint32_t)v->name_count;
@@ -284,7 +287,8 @@ static bool same_shape(const struct tp_tensor *t, const struct tp_manifest_array
 {
     if (t->rank == a->rank && (t->rank == 0 || memcmp(t->shape, a->shape, t->rank * sizeof *t->shape) == 0))
         return true;
-    return t->rank == 1 && t->extent_count > 1 && t->elem_count == a->elem_count; /* flat parts: only the manifest knows */
+    return t->rank == 1 && t->extent_count > 1 &&
+           t->elem_count == a->elem_count; /* flat parts: only the manifest knows */
 }
 
 /* Does the tensor lie where the manifest says? Files are compared by name: their numbers may differ. */
@@ -317,11 +321,11 @@ static enum tp_status compare_array(struct verify *v, uint32_t index, bool *pars
     if (!t)
         return differ(v, "%s: array '%s' is missing", file, shown);
     if (t->dtype != a->dtype)
-        return differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown, tp_dtype_numpy_name((enum tp_dtype)t->dtype),
-                      tp_dtype_numpy_name((enum tp_dtype)a->dtype));
+        return differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown,
+                      tp_dtype_numpy_name((enum tp_dtype)t->dtype), tp_dtype_numpy_name((enum tp_dtype)a->dtype));
     if (!same_shape(t, a))
-        return differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown, tp_describe_shape(s1, t->shape, t->rank),
-                      tp_describe_shape(s2, a->shape, a->rank));
+        return differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown,
+                      tp_describe_shape(s1, t->shape, t->rank), tp_describe_shape(s2, a->shape, a->rank));
     if (!same_place(v, t, a))
         return differ(v, "%s: array '%s' lies elsewhere than the manifest says", file, shown);
     uint32_t tensor = (uint32_t)(t - tp_checkpoint_tensor(v->model, 0));
@@ -345,7 +349,8 @@ static enum tp_status compare_structure(struct verify *v)
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
         char shown[TP_NAME_TEXT];
         if (v->manifest_array[i] == TP_NONE)
-            st = differ(v, "%s: array '%s' is not in the manifest", tp_checkpoint_file(v->model, t->extents[0].file)->name,
+            st = differ(v, "%s: array '%s' is not in the manifest",
+                        tp_checkpoint_file(v->model, t->extents[0].file)->name,
                         tp_describe_name(shown, t->name, t->name_len));
     }
     free(parsed);
@@ -359,17 +364,30 @@ static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *exten
     struct tp_plan *plan = &v->plan;
     const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
     struct tp_array *a = &plan->arrays[plan->array_count];
-    *a = (struct tp_array){.path = t->name, .path_len = t->name_len, .shape = t->shape, .rank = t->rank, .dtype = t->dtype,
-                           .source_dtype = t->dtype, .elem_count = t->elem_count, .first_extent = TP_NONE, .result = TP_NONE,
-                           .group = TP_NO_GROUP, .view = TP_DTYPE_NONE, .op = TP_OP_COPY};
+    *a = (struct tp_array){.path = t->name,
+                           .path_len = t->name_len,
+                           .shape = t->shape,
+                           .rank = t->rank,
+                           .dtype = t->dtype,
+                           .source_dtype = t->dtype,
+                           .elem_count = t->elem_count,
+                           .first_extent = TP_NONE,
+                           .result = TP_NONE,
+                           .group = TP_NO_GROUP,
+                           .view = TP_DTYPE_NONE,
+                           .op = TP_OP_COPY};
     if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
-        plan->extents[plan->extent_count++] =
-            (struct tp_out_extent){.array = (uint32_t)plan->array_count, .file = x->file, .next = TP_NONE, .leaf = i,
-                                   .first_elem = x->first_elem, .elem_count = x->elem_count, .offset_bytes = x->offset_bytes,
-                                   .size_bytes = x->size_bytes};
+        plan->extents[plan->extent_count++] = (struct tp_out_extent){.array = (uint32_t)plan->array_count,
+                                                                     .file = x->file,
+                                                                     .next = TP_NONE,
+                                                                     .leaf = i,
+                                                                     .first_elem = x->first_elem,
+                                                                     .elem_count = x->elem_count,
+                                                                     .offset_bytes = x->offset_bytes,
+                                                                     .size_bytes = x->size_bytes};
     }
     v->array_tensor[plan->array_count++] = tensor;
     plan->payload_bytes += t->size_bytes;
@@ -398,7 +416,8 @@ static enum tp_status gather_digests(struct verify *v)
         const struct tp_manifest_array *a = &v->manifest.arrays[v->manifest_array[v->array_tensor[e->array]]];
         const struct tp_manifest_extent *x = &v->manifest.extents[a->first_extent + e->leaf];
         if (x->digest_count)
-            memcpy(&v->digests[e->first_block], &v->manifest.digests[x->first_digest], x->digest_count * sizeof *v->digests);
+            memcpy(&v->digests[e->first_block], &v->manifest.digests[x->first_digest],
+                   x->digest_count * sizeof *v->digests);
     }
     return TP_OK;
 }
@@ -459,8 +478,9 @@ static enum tp_status say_mismatch(struct verify *v, const struct tp_mismatch *m
     if (v->report->arrays)
         v->report->arrays[v->array_tensor[e->array]].difference_count++;
     if (!m->is_value)
-        return differ(v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest", file,
-                      name, m->block + 1, tp_extent_block_count(e), n1, n2);
+        return differ(
+            v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest",
+            file, name, m->block + 1, tp_extent_block_count(e), n1, n2);
     return differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s", file, name,
                   tp_describe_count(n1, m->elem_count), tp_describe_count(n3, m->elem),
                   digest_too ? " (and from the manifest's digest: the file has changed since)" : "");
@@ -506,7 +526,9 @@ static enum tp_status compare_prints(struct verify *v)
             if (strcmp(v->manifest.source_names[m], tp_checkpoint_file(v->source, i)->name) == 0)
                 changed += memcmp(&v->manifest.source_prints[m], &prints[i], sizeof prints[i]) != 0;
     free(prints);
-    return !st && changed ? note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed) : st;
+    return !st && changed
+               ? note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed)
+               : st;
 }
 
 static enum tp_status say_derive(void *user, const char *text)
@@ -551,9 +573,14 @@ static enum tp_status fill_rows(struct verify *v)
         tp_describe_name(shown, t->name, t->name_len);
         uint64_t *shape = tp_arena_alloc(arena, t->rank * sizeof *shape);
         struct tp_verify_array *row = &r->arrays[i];
-        *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)), .dtype = (enum tp_dtype)t->dtype,
-                                        .shape = shape, .rank = t->rank, .size_bytes = t->size_bytes, .min = INFINITY,
-                                        .max = -INFINITY, .file = tp_arena_strndup(arena, file, strlen(file))};
+        *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)),
+                                        .dtype = (enum tp_dtype)t->dtype,
+                                        .shape = shape,
+                                        .rank = t->rank,
+                                        .size_bytes = t->size_bytes,
+                                        .min = INFINITY,
+                                        .max = -INFINITY,
+                                        .file = tp_arena_strndup(arena, file, strlen(file))};
         if (!shape || !row->name || !row->file)
             return tp_fail_nomem(v->err);
         if (t->rank)
@@ -583,7 +610,8 @@ static enum tp_status read_manifest(struct verify *v)
         else if (st && v->err)
             *v->err = why;
     } else if (!v->options->source) {
-        tp_fail(v->err, TP_ERR_USAGE, "no manifest.json here: this folder was not written by TensorPort, or not finished");
+        tp_fail(v->err, TP_ERR_USAGE,
+                "no manifest.json here: this folder was not written by TensorPort, or not finished");
         tp_err_path(v->err, TP_ERR_USAGE, v->options->model);
         st = tp_err_hint(v->err, TP_ERR_USAGE, "--source DIR compares it with the checkpoint it was made from");
     }
@@ -627,7 +655,8 @@ static enum tp_status verify(struct verify *v)
         return tp_fail(v->err, TP_ERR_USAGE, "a model folder is needed");
     if (!tp_kernels_init(&v->kernels, v->options->cpu))
         return tp_fail(v->err, TP_ERR_USAGE, "this machine has no kernels called '%s'", v->options->cpu);
-    enum tp_status st = tp_move_budget(&v->workers, &v->buffer_bytes, v->options->workers, v->options->max_memory_bytes, v->err);
+    enum tp_status st =
+        tp_move_budget(&v->workers, &v->buffer_bytes, v->options->workers, v->options->max_memory_bytes, v->err);
     if (!st)
         st = list_model(v);
     if (!st)

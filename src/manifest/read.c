@@ -32,7 +32,8 @@ static enum tp_status expect(struct reader *r, enum tp_json_type type, const cha
 }
 
 /* The members of an object whose '{' was read: known keys to their handlers, each at most once; others are skipped. */
-static enum tp_status read_fields(struct reader *r, const struct field *fields, size_t count, void *target, const char *what)
+static enum tp_status read_fields(struct reader *r, const struct field *fields, size_t count, void *target,
+                                  const char *what)
 {
     uint32_t seen = 0;
     for (;;) {
@@ -118,7 +119,8 @@ static enum tp_status read_file_name(struct reader *r, const char **name, const 
     enum tp_status st = read_text(r, name, key);
     if (st)
         return st;
-    bool bad = **name == '\0' || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0 || strpbrk(*name, "/\\") || strlen(*name) > 255;
+    bool bad = **name == '\0' || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0 || strpbrk(*name, "/\\") ||
+               strlen(*name) > 255;
     if (!bad)
         return TP_OK;
     char shown[128];
@@ -144,7 +146,8 @@ static enum tp_status read_version(struct reader *r, void *target, const char *k
     uint64_t version = 0;
     enum tp_status st = read_uint(r, &version, key);
     if (!st && version != TP_MANIFEST_VERSION)
-        st = tp_fail(r->err, TP_ERR_UNSUPPORTED, "manifest version %" PRIu64 ", this program reads %u", version, TP_MANIFEST_VERSION);
+        st = tp_fail(r->err, TP_ERR_UNSUPPORTED, "manifest version %" PRIu64 ", this program reads %u", version,
+                     TP_MANIFEST_VERSION);
     return st;
 }
 
@@ -161,21 +164,21 @@ static enum tp_status read_tool(struct reader *r, void *target, const char *key)
 }
 
 /* One of a table of names; `name_of` gives NULL beyond the last. */
-#define READ_CHOICE(function, type, member, name_of)                                                              \
-    static enum tp_status function(struct reader *r, void *target, const char *key)                               \
-    {                                                                                                              \
-        (void)target;                                                                                              \
-        struct tp_json_token t;                                                                                    \
-        enum tp_status st = expect(r, TP_JSON_STRING, key, &t);                                                    \
-        if (st)                                                                                                    \
-            return st;                                                                                             \
-        for (int i = 0; name_of((type)i); i++) {                                                                   \
-            if (strlen(name_of((type)i)) == t.len && memcmp(name_of((type)i), t.text, t.len) == 0) {               \
-                r->m->options.member = (type)i;                                                                    \
-                return TP_OK;                                                                                      \
-            }                                                                                                      \
-        }                                                                                                          \
-        return tp_fail(r->err, TP_ERR_FORMAT, "unknown value of '%s'", key);                                       \
+#define READ_CHOICE(function, type, member, name_of)                                                 \
+    static enum tp_status function(struct reader *r, void *target, const char *key)                  \
+    {                                                                                                \
+        (void)target;                                                                                \
+        struct tp_json_token t;                                                                      \
+        enum tp_status st = expect(r, TP_JSON_STRING, key, &t);                                      \
+        if (st)                                                                                      \
+            return st;                                                                               \
+        for (int i = 0; name_of((type)i); i++) {                                                     \
+            if (strlen(name_of((type)i)) == t.len && memcmp(name_of((type)i), t.text, t.len) == 0) { \
+                r->m->options.member = (type)i;                                                      \
+                return TP_OK;                                                                        \
+            }                                                                                        \
+        }                                                                                            \
+        return tp_fail(r->err, TP_ERR_FORMAT, "unknown value of '%s'", key);                         \
     }
 READ_CHOICE(read_tree, enum tp_tree, tree, tp_tree_name)
 READ_CHOICE(read_precision, enum tp_precision, precision, tp_precision_name)
@@ -187,7 +190,8 @@ static enum tp_status read_bool(struct reader *r, void *target, const char *key)
     struct tp_json_token t;
     enum tp_status st = tp_json_next(r->json, &t, r->err);
     if (!st && t.type != TP_JSON_TRUE && t.type != TP_JSON_FALSE)
-        st = tp_fail(r->err, TP_ERR_FORMAT, "expected true or false for '%s', found %s", key, tp_json_type_name(t.type));
+        st =
+            tp_fail(r->err, TP_ERR_FORMAT, "expected true or false for '%s', found %s", key, tp_json_type_name(t.type));
     if (!st)
         *(bool *)target = t.type == TP_JSON_TRUE;
     return st;
@@ -257,9 +261,11 @@ static enum tp_status read_exclude(struct reader *r, void *target, const char *k
 }
 
 static const struct field option_fields[] = {
-    {"precision", read_precision, true},   {"on_overflow", read_overflow, true}, {"oversize", read_oversize, true},
-    {"shard_size", read_shard_size, true}, {"compat", read_compat, true},        {"ignore_index", read_ignore_index, true},
-    {"keep_dtype", read_keep_dtype, true}, {"include", read_include, true},      {"exclude", read_exclude, true},
+    {"precision", read_precision, true},   {"on_overflow", read_overflow, true},
+    {"oversize", read_oversize, true},     {"shard_size", read_shard_size, true},
+    {"compat", read_compat, true},         {"ignore_index", read_ignore_index, true},
+    {"keep_dtype", read_keep_dtype, true}, {"include", read_include, true},
+    {"exclude", read_exclude, true},
 };
 
 static enum tp_status read_options(struct reader *r, void *target, const char *key)
@@ -293,8 +299,9 @@ static enum tp_status read_sample_digest(struct reader *r, void *target, const c
 
 static enum tp_status read_source_file(struct reader *r)
 {
-    static const struct field fields[] = {
-        {"name", read_source_name, true}, {"header_xxh3", read_header_digest, true}, {"sample_xxh3", read_sample_digest, true}};
+    static const struct field fields[] = {{"name", read_source_name, true},
+                                          {"header_xxh3", read_header_digest, true},
+                                          {"sample_xxh3", read_sample_digest, true}};
     struct source_file file = {NULL, {{{0}}, {{0}}}};
     struct tp_manifest *m = r->m;
     enum tp_status st = read_fields(r, fields, TP_COUNT_OF(fields), &file, "source.files");
@@ -353,8 +360,10 @@ static enum tp_status read_sha256(struct reader *r, void *target, const char *ke
 
 static enum tp_status read_file(struct reader *r)
 {
-    static const struct field fields[] = {
-        {"name", read_name, true}, {"size", read_size, true}, {"framing_xxh3", read_framing, true}, {"sha256", read_sha256, false}};
+    static const struct field fields[] = {{"name", read_name, true},
+                                          {"size", read_size, true},
+                                          {"framing_xxh3", read_framing, true},
+                                          {"sha256", read_sha256, false}};
     struct tp_manifest *m = r->m;
     if (m->file_count >= TP_FILES_MAX)
         return tp_fail(r->err, TP_ERR_LIMIT, "more than %u files", TP_FILES_MAX);
@@ -387,7 +396,8 @@ static enum tp_status read_side_digest(struct reader *r, void *target, const cha
 
 static enum tp_status read_side_file(struct reader *r)
 {
-    static const struct field fields[] = {{"name", read_side_name, true}, {"size", read_side_size, true}, {"xxh3", read_side_digest, true}};
+    static const struct field fields[] = {
+        {"name", read_side_name, true}, {"size", read_side_size, true}, {"xxh3", read_side_digest, true}};
     struct tp_manifest *m = r->m;
     if (!tp_array_grow(&m->side_files, &m->side_capacity, m->side_count + 1, sizeof *m->side_files))
         return tp_fail_nomem(r->err);
@@ -415,7 +425,8 @@ static enum tp_status read_path(struct reader *r, void *target, const char *key)
         if (st || t.type == TP_JSON_ARRAY_END)
             break;
         if (t.type != TP_JSON_STRING || t.has_nul || t.len + used + 1 > sizeof path)
-            return tp_fail(r->err, TP_ERR_FORMAT, "'path' must be a list of keys, together at most %u bytes", TP_NAME_MAX_BYTES);
+            return tp_fail(r->err, TP_ERR_FORMAT, "'path' must be a list of keys, together at most %u bytes",
+                           TP_NAME_MAX_BYTES);
         if (keys > 0)
             path[used++] = '\0';
         memcpy(path + used, t.text, t.len);
@@ -456,8 +467,8 @@ static enum tp_status read_shape(struct reader *r, void *target, const char *key
         st = tp_json_next(r->json, &t, r->err);
         if (st || t.type == TP_JSON_ARRAY_END)
             break;
-        if (t.type != TP_JSON_UINT || a->rank == TP_RANK_MAX || TP_MUL_OVERFLOW(a->elem_count, t.uint_value, &a->elem_count) ||
-            a->elem_count > INT64_MAX / 8)
+        if (t.type != TP_JSON_UINT || a->rank == TP_RANK_MAX ||
+            TP_MUL_OVERFLOW(a->elem_count, t.uint_value, &a->elem_count) || a->elem_count > INT64_MAX / 8)
             return tp_fail(r->err, TP_ERR_FORMAT, "'shape' must be a list of at most %u sizes", TP_RANK_MAX);
         shape[a->rank++] = t.uint_value;
     }
@@ -478,7 +489,8 @@ static enum tp_status read_bound(struct reader *r, double *bound, const char *ke
     if (st || t.type == TP_JSON_NULL)
         return st;
     if (t.type != TP_JSON_UINT && t.type != TP_JSON_NUMBER)
-        return tp_fail(r->err, TP_ERR_FORMAT, "expected a number or null for '%s', found %s", key, tp_json_type_name(t.type));
+        return tp_fail(r->err, TP_ERR_FORMAT, "expected a number or null for '%s', found %s", key,
+                       tp_json_type_name(t.type));
     *bound = t.type == TP_JSON_UINT ? (double)t.uint_value : t.number_value;
     return TP_OK;
 }
@@ -506,7 +518,8 @@ static enum tp_status read_extent_file(struct reader *r, void *target, const cha
     uint64_t file = 0;
     enum tp_status st = read_uint(r, &file, key);
     if (!st && file >= r->m->file_count)
-        st = tp_fail(r->err, TP_ERR_FORMAT, "'file' is %" PRIu64 ", there are %zu (listed before the arrays)", file, r->m->file_count);
+        st = tp_fail(r->err, TP_ERR_FORMAT, "'file' is %" PRIu64 ", there are %zu (listed before the arrays)", file,
+                     r->m->file_count);
     ((struct tp_manifest_extent *)target)->file = (uint32_t)file;
     return st;
 }
@@ -593,10 +606,12 @@ static enum tp_status check_extents(struct reader *r, const struct tp_manifest_a
         if (e->first_elem != next || e->end_elem < next || e->end_elem > a->elem_count)
             return tp_fail(r->err, TP_ERR_FORMAT, "extents do not follow each other at element %" PRIu64, next);
         if (e->length_bytes != (e->end_elem - e->first_elem) * item)
-            return tp_fail(r->err, TP_ERR_FORMAT, "an extent of %" PRIu64 " bytes holds %" PRIu64 " elements of %" PRIu64 " bytes",
+            return tp_fail(r->err, TP_ERR_FORMAT,
+                           "an extent of %" PRIu64 " bytes holds %" PRIu64 " elements of %" PRIu64 " bytes",
                            e->length_bytes, e->end_elem - e->first_elem, item);
         if (e->offset_bytes > file->size_bytes || e->length_bytes > file->size_bytes - e->offset_bytes)
-            return tp_fail(r->err, TP_ERR_FORMAT, "an extent of %" PRIu64 " bytes at %" PRIu64 " is outside its file of %" PRIu64,
+            return tp_fail(r->err, TP_ERR_FORMAT,
+                           "an extent of %" PRIu64 " bytes at %" PRIu64 " is outside its file of %" PRIu64,
                            e->length_bytes, e->offset_bytes, file->size_bytes);
         if (e->digest_count != blocks)
             return tp_fail(r->err, TP_ERR_FORMAT, "%u digests for %" PRIu64 " blocks", e->digest_count, blocks);
@@ -640,9 +655,9 @@ static enum tp_status read_arrays(struct reader *r, void *target, const char *ke
 /* ---- the whole ---- */
 
 static const struct field manifest_fields[] = {
-    {"format", read_format, true},   {"version", read_version, true}, {"tool", read_tool, false},
-    {"layout", read_layout, true},   {"tree", read_tree, true},       {"options", read_options, true},
-    {"source", read_source, true},   {"files", read_files, true},     {"side_files", read_side_files, true},
+    {"format", read_format, true}, {"version", read_version, true}, {"tool", read_tool, false},
+    {"layout", read_layout, true}, {"tree", read_tree, true},       {"options", read_options, true},
+    {"source", read_source, true}, {"files", read_files, true},     {"side_files", read_side_files, true},
     {"arrays", read_arrays, true},
 };
 

@@ -29,10 +29,11 @@ enum tp_status tp_file_write_at(int fd, const void *src, size_t len, uint64_t of
                                 struct tp_error *err);
 enum tp_status tp_file_sync(int fd, const char *path, struct tp_error *err);
 enum tp_status tp_file_close(int fd, const char *path, struct tp_error *err); /* after writing: reports what it says */
-void tp_fd_close(int fd); /* after reading; -1 is fine */
+void tp_fd_close(int fd);                                                     /* after reading; -1 is fine */
 
 enum tp_path_kind { TP_PATH_ABSENT, TP_PATH_FILE, TP_PATH_FOLDER, TP_PATH_OTHER };
-enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path, struct tp_error *err); /* links are followed */
+enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path,
+                               struct tp_error *err); /* links are followed */
 /* dir + '/' + name in malloc'd memory, NULL: no memory. */
 char *tp_path_join(const char *dir, const char *name);
 
@@ -45,8 +46,11 @@ enum tp_status tp_folder_list(struct tp_names *out, const char *path, struct tp_
 void tp_names_release(struct tp_names *names);
 enum tp_status tp_folder_make(const char *path, struct tp_error *err); /* parents too; an existing folder is fine */
 enum tp_status tp_folder_sync(const char *path, struct tp_error *err);
-enum tp_status tp_path_rename(const char *from, const char *to, struct tp_error *err); /* never over an existing folder */
-enum tp_status tp_path_remove(const char *path, struct tp_error *err);  /* one file or one empty folder; absent is fine */
-enum tp_status tp_path_free_bytes(uint64_t *free_bytes, const char *path, struct tp_error *err); /* nearest existing parent */
+enum tp_status tp_path_rename(const char *from, const char *to,
+                              struct tp_error *err); /* never over an existing folder */
+enum tp_status tp_path_remove(const char *path,
+                              struct tp_error *err); /* one file or one empty folder; absent is fine */
+enum tp_status tp_path_free_bytes(uint64_t *free_bytes, const char *path,
+                                  struct tp_error *err); /* nearest existing parent */
 
 #endif

@@ -17,7 +17,7 @@ struct worker {
     struct tp_move *move;
     struct tp_pool *pool;
     struct tp_hasher *hasher;
-    uint8_t *in, *out; /* buffer_bytes each; `out` has a page more, so that it can begin anywhere in one */
+    uint8_t *in, *out;     /* buffer_bytes each; `out` has a page more, so that it can begin anywhere in one */
     struct tp_result seen; /* of the block in work */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a whole page, so writes are too */
     int fd;
@@ -242,7 +242,8 @@ static enum tp_status add_mismatch(struct tp_move *m, struct tp_mismatch mismatc
     return ok ? TP_OK : tp_fail_nomem(err);
 }
 
-static enum tp_status check_digest(struct worker *w, const struct tp_out_extent *e, uint64_t block, struct tp_error *err)
+static enum tp_status check_digest(struct worker *w, const struct tp_out_extent *e, uint64_t block,
+                                   struct tp_error *err)
 {
     struct tp_move *m = w->move;
     if (!m->digests)
@@ -286,7 +287,8 @@ static uint64_t count_different(const uint8_t *a, const uint8_t *b, uint64_t n, 
     return count;
 }
 
-static enum tp_status compare_block(struct worker *w, const struct tp_out_extent *e, uint64_t block, struct tp_error *err)
+static enum tp_status compare_block(struct worker *w, const struct tp_out_extent *e, uint64_t block,
+                                    struct tp_error *err)
 {
     struct tp_move *m = w->move;
     struct span s = block_span(m->plan, e, block);
@@ -361,7 +363,8 @@ static void name_array(const struct tp_move *m, const struct tp_out_extent *e, s
     tp_err_tensor(err, err->code, name, a->path_len);
 }
 
-static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, const struct tp_task *t, struct tp_error *err)
+static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, const struct tp_task *t,
+                               struct tp_error *err)
 {
     struct tp_move *m = job;
     struct worker *w = state;
@@ -392,8 +395,8 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 #define BUFFER_MIN ((uint64_t)128 << 10)
 #define BUFFER_BEST ((uint64_t)512 << 10) /* larger ones leave the cache of a core: slower, see bench/ */
 
-enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              struct tp_error *err)
+enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers,
+                              uint64_t max_memory_bytes, struct tp_error *err)
 {
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
@@ -470,9 +473,15 @@ enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err)
     for (unsigned i = 0; ok && i < workers; i++)
         ok = (states[i] = new_worker(move)) != NULL;
     pthread_mutex_init(&move->lock, NULL);
-    struct tp_pool_config config = {.workers = workers, .worker_states = states, .run = run_task, .job = move,
-                                    .progress = move->progress, .progress_user = move->progress_user,
-                                    .phase = phase_of[move->mode], .total_bytes = total_bytes(move), .file_name = file_name};
+    struct tp_pool_config config = {.workers = workers,
+                                    .worker_states = states,
+                                    .run = run_task,
+                                    .job = move,
+                                    .progress = move->progress,
+                                    .progress_user = move->progress_user,
+                                    .phase = phase_of[move->mode],
+                                    .total_bytes = total_bytes(move),
+                                    .file_name = file_name};
     if (!ok)
         st = tp_fail_nomem(err);
     else if (workers > 0)

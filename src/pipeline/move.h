@@ -51,9 +51,9 @@ struct tp_move {
 
 enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 
-/* How many workers and how large their buffers, under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
- * smallest budget that would do when it is too small even for one worker. */
-enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              struct tp_error *err);
+/* How many workers and how large their buffers, under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with
+ * the smallest budget that would do when it is too small even for one worker. */
+enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers,
+                              uint64_t max_memory_bytes, struct tp_error *err);
 
 #endif

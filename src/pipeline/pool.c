@@ -12,8 +12,8 @@
 #define TICK_NS 100000000L
 #define STACK_BYTES ((size_t)256 << 10)
 
-/* Two threads that write one file wait for each other in the kernel, so a worker stays with its file, then takes one that
- * nobody has begun, and only then helps where the most is left. */
+/* Two threads that write one file wait for each other in the kernel, so a worker stays with its file, then takes one
+ * that nobody has begun, and only then helps where the most is left. */
 static const struct tp_task *next_task(struct tp_pool *pool, uint32_t *file)
 {
     const struct tp_task_list *list = pool->list;

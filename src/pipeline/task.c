@@ -17,7 +17,8 @@ static bool add_task(struct tp_task_list *list, size_t *capacity, struct tp_task
 }
 
 /* Cut one file wherever `target` is reached. */
-static bool cut_file(struct tp_task_list *list, size_t *capacity, const struct tp_plan *plan, uint32_t file, uint64_t target)
+static bool cut_file(struct tp_task_list *list, size_t *capacity, const struct tp_plan *plan, uint32_t file,
+                     uint64_t target)
 {
     const struct tp_out_file *out = &plan->files[file];
     struct tp_task task = {.file = file};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Globs on tensor names: bytewise, whatever the locale, and '*' crosses dots. Linear in time and without recursion: only
- * the last '*' ever needs to be tried again. */
+/* Globs on tensor names: bytewise, whatever the locale, and '*' crosses dots. Linear in time and without recursion:
+ * only the last '*' ever needs to be tried again. */
 #include "plan/plan.h"
 
-/* Match one byte against the set that starts at `set` ("[...]"). Returns the end of the set, NULL if it is not closed. */
+/* Match one byte against the set that starts at `set` ("[...]"). Returns the end of the set, NULL if it is not closed.
+ */
 static const char *match_set(const char *set, unsigned char c, bool *hit)
 {
     const char *p = set + 1;

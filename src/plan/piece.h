@@ -12,8 +12,8 @@ struct tp_run {
 };
 
 /* The run that begins at element `dst_elem` of the array: at most `limit` elements of it. Pieces are disjoint in
- * dst order, so a range of an array is walked by asking again behind each run. False when no piece holds dst_elem, which
- * a finished plan never has. */
+ * dst order, so a range of an array is walked by asking again behind each run. False when no piece holds dst_elem,
+ * which a finished plan never has. */
 bool tp_array_run_at(const struct tp_array *array, uint64_t dst_elem, uint64_t limit, struct tp_run *run);
 
 #endif

@@ -109,12 +109,14 @@ static enum tp_status check_groups_whole(const struct builder *b)
     for (uint32_t g = 0; g < group_count; g++) {
         const struct tp_group *group = tp_checkpoint_group(b->source, g);
         char why[96];
-        snprintf(why, sizeof why, "%" PRIu32 " of its %" PRIu32 " tensors (%s)", chosen[g], group->member_count, group->scheme);
+        snprintf(why, sizeof why, "%" PRIu32 " of its %" PRIu32 " tensors (%s)", chosen[g], group->member_count,
+                 group->scheme);
         if (chosen[g] > 0 && chosen[g] < group->member_count)
             offend(&o, group->name, strlen(group->name), why);
     }
     free(chosen);
-    return o.count ? refuse(b, &o, TP_ERR_USAGE, "--include and --exclude take apart tensors that only together are a weight")
+    return o.count ? refuse(b, &o, TP_ERR_USAGE,
+                            "--include and --exclude take apart tensors that only together are a weight")
                    : TP_OK;
 }
 
@@ -132,7 +134,8 @@ static enum tp_status select_tensors(struct builder *b)
     uint32_t chosen = 0;
     for (uint32_t i = 0; i < count; i++) {
         const char *name = tp_checkpoint_tensor(b->source, i)->name;
-        b->selected[i] = (opt->include.count == 0 || matches_any(&opt->include, name)) && !matches_any(&opt->exclude, name);
+        b->selected[i] =
+            (opt->include.count == 0 || matches_any(&opt->include, name)) && !matches_any(&opt->exclude, name);
         chosen += b->selected[i];
     }
     if (chosen == 0 && count > 0)
@@ -149,10 +152,12 @@ static const enum tp_dtype precision_dtype[] = {
     [TP_PRECISION_KEEP] = TP_DTYPE_NONE,
 };
 
-/* dtypes that releases of ml_dtypes, JAX or tensorstore still in use do not know: one of them fails a whole file there. */
+/* dtypes that releases of ml_dtypes, JAX or tensorstore still in use do not know: one of them fails a whole file there.
+ */
 static bool is_recent(enum tp_dtype dtype)
 {
-    return dtype == TP_F8_E8M0 || dtype == TP_F8_E4M3FNUZ || dtype == TP_F8_E5M2FNUZ || dtype == TP_F4 || dtype == TP_F4_UNPACKED;
+    return dtype == TP_F8_E8M0 || dtype == TP_F8_E4M3FNUZ || dtype == TP_F8_E5M2FNUZ || dtype == TP_F4 ||
+           dtype == TP_F4_UNPACKED;
 }
 
 /* What becomes of a tensor: its dtype in the output and how it gets there. */
@@ -192,9 +197,11 @@ static enum tp_status check_dtypes(const struct builder *b)
             offend(&odd, t->name, t->name_len, "odd last axis");
     }
     if (six.count)
-        return refuse(b, &six, TP_ERR_UNSUPPORTED, "six-bit floats cannot be converted (safetensors does not define their bit order)");
+        return refuse(b, &six, TP_ERR_UNSUPPORTED,
+                      "six-bit floats cannot be converted (safetensors does not define their bit order)");
     if (odd.count)
-        return refuse(b, &odd, TP_ERR_UNSUPPORTED, "--compat keeps F4 as bytes of two codes, which an odd last axis does not allow");
+        return refuse(b, &odd, TP_ERR_UNSUPPORTED,
+                      "--compat keeps F4 as bytes of two codes, which an odd last axis does not allow");
     return TP_OK;
 }
 
@@ -245,10 +252,12 @@ static enum tp_status check_tree(const struct builder *b)
     qsort(sorted, plan->array_count, sizeof *sorted, compare_paths);
     for (size_t i = 0; i + 1 < plan->array_count; i++) {
         const struct tp_array *a = sorted[i], *next = sorted[i + 1];
-        if (next->path_len > a->path_len && memcmp(a->path, next->path, a->path_len) == 0 && next->path[a->path_len] == '\0') {
+        if (next->path_len > a->path_len && memcmp(a->path, next->path, a->path_len) == 0 &&
+            next->path[a->path_len] == '\0') {
             char why[400], name[TP_NAME_MAX_BYTES + 1], shown[300];
             tp_path_join_keys(name, next->path, next->path_len, '.');
-            snprintf(why, sizeof why, "there is also '%s'", tp_text_printable(shown, sizeof shown, name, next->path_len));
+            snprintf(why, sizeof why, "there is also '%s'",
+                     tp_text_printable(shown, sizeof shown, name, next->path_len));
             tp_path_join_keys(name, a->path, a->path_len, '.');
             offend(&both, name, a->path_len, why);
         }
@@ -310,7 +319,8 @@ static enum tp_status add_array(struct builder *b, const struct tp_tensor *t)
     struct tp_piece *piece = tp_arena_alloc(&plan->arena, sizeof *piece);
     if (!piece)
         return tp_fail_nomem(b->err);
-    *a = (struct tp_array){.pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = t->group};
+    *a = (struct tp_array){
+        .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = t->group};
     choose_dtype(b, t, a);
     enum tp_status st = set_path(b, a, t);
     if (!st)

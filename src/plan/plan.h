@@ -24,13 +24,14 @@ enum tp_op {
     TP_OP_UNPACK_F4, /* two codes a byte to one a byte */
 };
 
-/* One loop of a piece: `count` steps, each `src_stride` elements on in the logical tensor and `dst_stride` in the array. */
+/* One loop of a piece: `count` steps, each `src_stride` elements on in the logical tensor and `dst_stride` in the
+ * array. */
 struct tp_axis {
     uint64_t count, src_stride, dst_stride;
 };
 
-/* A box of a logical tensor that becomes a box of an array: runs of `run_elems` contiguous elements on both sides, inside
- * loops (outermost first, in the order of the array). A straight copy has no loops and is one run. */
+/* A box of a logical tensor that becomes a box of an array: runs of `run_elems` contiguous elements on both sides,
+ * inside loops (outermost first, in the order of the array). A straight copy has no loops and is one run. */
 struct tp_piece {
     uint32_t logical;
     uint32_t axis_count;

@@ -14,9 +14,9 @@ struct tp_shard_item {
     uint32_t file;  /* result */
 };
 
-/* Assign files to `items`, in order, none above `limit_bytes` (of which `overhead_bytes` are taken by each file itself);
- * the caller has made sure that every item that is not alone fits. As few files as possible, then as equal as possible.
- * Returns their number, at least 1. */
+/* Assign files to `items`, in order, none above `limit_bytes` (of which `overhead_bytes` are taken by each file
+ * itself); the caller has made sure that every item that is not alone fits. As few files as possible, then as equal as
+ * possible. Returns their number, at least 1. */
 uint32_t tp_shard_assign(struct tp_shard_item *items, size_t count, uint64_t limit_bytes, uint64_t overhead_bytes);
 
 #endif

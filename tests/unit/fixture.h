@@ -83,7 +83,8 @@ static inline int file_exists(const char *folder, const char *name)
     return there;
 }
 
-static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data, size_t len)
+static inline void write_safetensors(const char *folder, const char *name, const char *header, const void *data,
+                                     size_t len)
 {
     struct scratch s = in_folder(folder);
     scratch_safetensors(&s, name, header, len, data, len);
@@ -92,17 +93,18 @@ static inline void write_safetensors(const char *folder, const char *name, const
 /* "93 01 ff" to bytes; returns their number. */
 static inline size_t from_hex(uint8_t *dst, const char *hex)
 {
-    size_t n = 0;
-    unsigned value;
-    for (; *hex; hex += 2) {
-        while (*hex == ' ')
-            hex++;
-        if (!*hex)
-            break;
-        assert_int_equal(sscanf(hex, "%2x", &value), 1);
-        dst[n++] = (uint8_t)value;
+    static const char digits[] = "0123456789abcdef";
+    size_t nibbles = 0;
+    for (; *hex; hex++) {
+        const char *digit = strchr(digits, *hex);
+        if (*hex == ' ')
+            continue;
+        assert_non_null(digit);
+        dst[nibbles / 2] = (uint8_t)((nibbles % 2 ? dst[nibbles / 2] << 4 : 0) | (digit - digits));
+        nibbles++;
     }
-    return n;
+    assert_int_equal(nibbles % 2, 0);
+    return nibbles / 2;
 }
 
 #endif

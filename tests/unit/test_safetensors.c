@@ -180,6 +180,8 @@ static void packed_f4_is_read_in_whole_bytes(void **state)
 static void values_are_rounded_once_to_float32(void **state)
 {
     (void)state;
+    if (getenv("TENSORPORT_VALGRIND"))
+        return; /* valgrind itself takes 64-bit integers to float by way of double */
     struct scratch s;
     struct tp_error err;
     float value;

@@ -114,8 +114,8 @@ static void lie(const struct scene *s, const char *manifest, const char *from, c
     char *text = malloc(strlen(manifest) + strlen(to) + 1);
     size_t head = (size_t)(at - manifest);
     memcpy(text, manifest, head);
-    strcpy(text + head, to);
-    strcat(text, at + strlen(from));
+    memcpy(text + head, to, strlen(to));
+    memcpy(text + head + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
     write_text(s->out, "manifest.json", text);
     if (differences(s, false, first, sizeof first) == 0)
         fail_msg("%s for %s went unseen", to, from);
