@@ -98,7 +98,7 @@ static void report(struct tp_pool *pool, double begin)
     }
 }
 
-/* Wait for the workers, and look up ten times a second. */
+/* Wait for the workers; tell how far they are ten times a second. */
 static void supervise(struct tp_pool *pool)
 {
     double begin = tp_host_clock_s();
@@ -114,11 +114,14 @@ static void supervise(struct tp_pool *pool)
         int rc = 0;
         while (pool->running > 0 && rc == 0)
             rc = pthread_cond_timedwait(&pool->idle, &pool->lock, &until);
+        if (pool->running == 0)
+            break;
         pthread_mutex_unlock(&pool->lock);
         report(pool, begin);
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
+    report(pool, begin); /* the end is always told, however soon it came */
 }
 
 /* As many threads as can be had; one is enough. */
