@@ -22,7 +22,7 @@
 #define TINY_VALUES 16u
 #define DRAM_BYTES (256u << 20) /* of the larger of source and target */
 
-static uint8_t *source, *target;
+static uint8_t *source, *target, *exponents;
 static XXH3_state_t *digest_state;
 
 static double now_s(void)
@@ -37,7 +37,7 @@ static double now_s(void)
 struct row {
     const char *name;
     unsigned from_bytes, to_bytes; /* of one value; to_bytes 0: nothing is written */
-    enum { CAST, MEASURE, UNPACK, COUNT, DIGEST, COPY } what;
+    enum { CAST, MEASURE, UNPACK, F8, F4, MXFP4, COUNT, DIGEST, COPY } what;
     enum tp_float_kind from, to;
 };
 
@@ -47,6 +47,9 @@ struct row {
 static const struct row rows[] = {
     {"memcpy", 2, 2, COPY, TP_KIND_F16, TP_KIND_F16},
     TP_EACH_CAST(CAST_ROW) TP_EACH_KIND(MEASURE_ROW){"unpack f4", 1, 2, UNPACK, TP_KIND_F16, TP_KIND_F16},
+    {"e4m3 -> f32", 1, 4, F8, TP_KIND_F16, TP_KIND_F32},
+    {"f4 -> f32", 1, 8, F4, TP_KIND_F16, TP_KIND_F32}, /* two values each, as in unpacking */
+    {"mxfp4 -> f32", 1, 8, MXFP4, TP_KIND_F16, TP_KIND_F32},
     {"count not bool", 1, 0, COUNT, TP_KIND_F16, TP_KIND_F16},
     {"xxh3 128", 2, 0, DIGEST, TP_KIND_F16, TP_KIND_F16},
 };
@@ -65,6 +68,15 @@ static uint64_t call(const struct tp_kernels *k, const struct row *row, size_t n
         break;
     case UNPACK:
         k->unpack_f4(target, source, n);
+        break;
+    case F8:
+        k->f8_to_f32((void *)target, source, n, TP_F8_KIND_E4M3, 0.0002f);
+        break;
+    case F4:
+        k->f4_to_f32((void *)target, source, 2 * n, 0.0002f, false);
+        break;
+    case MXFP4:
+        k->mxfp4_to_f32((void *)target, source, exponents, n / 16, false);
         break;
     case COUNT:
         return k->count_not_bool(source, n);
@@ -93,6 +105,8 @@ static void fill(const struct row *row, size_t n)
             const uint64_t mantissa = value & ((UINT64_C(1) << mantissa_bits) - 1);
             value = sign | (bias - 1 - (state >> 20) % 14) << mantissa_bits | mantissa;
         }
+        if (row->what == F8)
+            value = value % 127 | (value & 128); /* no NaN */
         memcpy(source + i * row->from_bytes, &value, row->from_bytes);
     }
 }
@@ -136,9 +150,11 @@ int main(int argc, char **argv)
     source = malloc(DRAM_BYTES);
     target = malloc(DRAM_BYTES);
     digest_state = XXH3_createState();
-    if (!source || !target || !digest_state)
+    exponents = malloc(DRAM_BYTES / 128);
+    if (!source || !target || !exponents || !digest_state)
         return 1;
     memset(target, 1, DRAM_BYTES);
+    memset(exponents, 120, DRAM_BYTES / 128);
     (void)XXH3_128bits_reset(digest_state);
 
     printf("%-24s %7s %7s%s %8s\n", "GB/s", "L2 out", "in+out", quick ? "" : " DRAM out  in+out", "tiny ns");
@@ -153,5 +169,6 @@ int main(int argc, char **argv)
     XXH3_freeState(digest_state);
     free(source);
     free(target);
+    free(exponents);
     return 0;
 }

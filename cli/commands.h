@@ -17,10 +17,12 @@ extern const struct command command_inspect;
 struct convert_args {
     const char *input, *output;
     const char *cpu;
+    const char *dequantize; /* NULL: no; "": what is recognised; else a scheme */
     struct text_list keep_dtype, include, exclude;
     uint64_t shard_size, max_memory;
-    int format, precision, on_overflow, oversize, tree, progress;
+    int format, precision, on_overflow, oversize, tree, progress, mxfp4_layout;
     unsigned workers;
+    bool mxfp4_positive_zero, decode_f16_first, nan_scales;
     bool compat, ignore_index, overwrite, skip_verify, sha256, sync;
     bool dry_run, quiet, json, help;
 };

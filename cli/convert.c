@@ -15,6 +15,7 @@ static const char *const format_planned[] = {"orbax", "jax", "safetensors", NULL
 static const char *const precision_choices[] = {"float16", "float32", "bfloat16", "keep", NULL};
 static const char *const overflow_choices[] = {"error", "saturate", "inf", NULL};
 static const char *const oversize_choices[] = {"split", "own-shard", "error", NULL};
+static const char *const mxfp4_choices[] = {"in-out", "out-in", NULL};
 static const char *const tree_choices[] = {"flat", "nested", NULL};
 
 #define AT(member) offsetof(struct convert_args, member)
@@ -41,6 +42,17 @@ static const struct option_row rows[] = {
                "what to do about values too large for the new dtype: stop and list them, write the largest finite "
                "value, or write infinity"),
     OPT_FLAG(0, "compat", compat, "store dtypes that older readers do not know (some float8, float4) as uint8"),
+
+    OPT_SECTION("Quantised weights"),
+    OPT_MAYBE("dequantize", "SCHEME", dequantize,
+              "decode quantised weights to plain numbers, in the dtype of --precision (keep: config.json's); otherwise "
+              "codes and scales are kept as they are. SCHEME overrules what config.json and the names say"),
+    OPT_CHOICE("mxfp4-layout", "AXES", mxfp4_layout, mxfp4_choices, NULL,
+               "stacked MXFP4 experts as transformers has them, [experts, in, out], or as stored"),
+    OPT_FLAG(0, "mxfp4-positive-zero", mxfp4_positive_zero, "MXFP4 code 8 is +0.0; otherwise -0.0"),
+    OPT_FLAG(0, "decode-f16-first", decode_f16_first,
+             "GPTQ, AWQ: round to the scales' dtype before --precision, as their own packages do"),
+    OPT_FLAG(0, "nan-scales", nan_scales, "let a NaN scale make NaN values; otherwise it is an error"),
 
     OPT_SECTION("Layout"),
     OPT_SIZE("shard-size", shard_size, 1000, 1000000000, "no file is larger: 1.8 (GB), 1800MB, 1.7GiB; default: 1.8"),
@@ -88,6 +100,12 @@ static struct tp_convert_options options_of(const struct convert_args *args, con
         .shard_size_bytes = args->shard_size,
         .max_memory_bytes = args->max_memory,
         .workers = args->workers,
+        .dequantize = args->dequantize != NULL,
+        .dequantize_scheme = args->dequantize && *args->dequantize ? args->dequantize : NULL,
+        .mxfp4_out_in = args->mxfp4_layout == 1,
+        .mxfp4_positive_zero = args->mxfp4_positive_zero,
+        .decode_f16_first = args->decode_f16_first,
+        .nan_scales = args->nan_scales,
         .compat = args->compat,
         .ignore_index = args->ignore_index,
         .overwrite = args->overwrite,

@@ -41,8 +41,9 @@ static void put_option(FILE *out, const struct option_row *row)
     char letter[5] = "    ";
     if (row->letter)
         snprintf(letter, sizeof letter, "-%c, ", row->letter);
-    size_t used = (size_t)snprintf(left, sizeof left, "  %s--%s%s%s", letter, row->name, row->argument ? " " : "",
-                                   row->argument ? row->argument : "");
+    size_t used = (size_t)snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, row->name,
+                                   row->kind == OPTION_MAYBE ? "[=" : row->argument ? " " : "",
+                                   row->argument ? row->argument : "", row->kind == OPTION_MAYBE ? "]" : "");
     document_option_help(help, sizeof help, row);
     if (used + 2 > TEXT_COLUMN)
         fprintf(out, "%s\n%*s", left, TEXT_COLUMN, "");

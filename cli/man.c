@@ -39,7 +39,9 @@ static void put_option(FILE *out, const struct option_row *row)
         fprintf(out, "\\-%c\\fR, \\fB", row->letter);
     fputs("\\-\\-", out);
     put_text(out, row->name);
-    if (row->argument)
+    if (row->kind == OPTION_MAYBE)
+        fprintf(out, "[=\\fI%s\\fR]", row->argument);
+    else if (row->argument)
         fprintf(out, " \\fI%s\\fR", row->argument);
     putc('\n', out);
     document_option_help(help, sizeof help, row);

@@ -175,6 +175,13 @@ static bool set_size(const struct option_row *row, void *member, const char *tex
     return true;
 }
 
+static bool set_maybe(const struct option_row *row, void *member, const char *text)
+{
+    (void)row;
+    *(const char **)member = text ? text : "";
+    return true;
+}
+
 static bool set_list(const struct option_row *row, void *member, const char *text)
 {
     struct text_list *list = member;
@@ -194,6 +201,7 @@ static bool set_list(const struct option_row *row, void *member, const char *tex
 static const option_setter setters[] = {
     [OPTION_FLAG] = set_flag,     [OPTION_TEXT] = set_text, [OPTION_CHOICE] = set_choice,
     [OPTION_NUMBER] = set_number, [OPTION_SIZE] = set_size, [OPTION_LIST] = set_list,
+    [OPTION_MAYBE] = set_maybe,
 };
 
 /* ---- argv ---- */
@@ -215,7 +223,9 @@ static void tables_build(struct getopt_tables *t, const struct option_row *rows,
         if (rows[i].kind == OPTION_SECTION)
             continue;
         assert(count < OPTION_MAX);
-        int takes = rows[i].argument ? required_argument : no_argument;
+        int takes = rows[i].kind == OPTION_MAYBE ? optional_argument
+                    : rows[i].argument           ? required_argument
+                                                 : no_argument;
         t->longs[count++] = (struct option){rows[i].name, takes, NULL, LONG_VALUE + (int)i};
         if (rows[i].letter)
             *s++ = rows[i].letter;

@@ -16,6 +16,7 @@ enum option_kind {
     OPTION_CHOICE,  /* int: the place in `choices`, so the first one is the default */
     OPTION_NUMBER,  /* unsigned, from `min` to `max` */
     OPTION_SIZE,    /* uint64_t bytes, at least `min` */
+    OPTION_MAYBE,   /* const char *: "" when given without a value, which comes after '=' */
     OPTION_LIST,    /* struct text_list; each use adds one */
 };
 
@@ -64,6 +65,10 @@ struct command {
 #define OPT_TEXT(short_, long_, what, member, text)                             \
     {                                                                           \
         OPTION_TEXT, short_, long_, what, AT(member), text, NULL, NULL, 0, 0, 0 \
+    }
+#define OPT_MAYBE(long_, what, member, text)                                \
+    {                                                                       \
+        OPTION_MAYBE, 0, long_, what, AT(member), text, NULL, NULL, 0, 0, 0 \
     }
 #define OPT_LIST(long_, what, member, text)                                \
     {                                                                      \

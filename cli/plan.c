@@ -46,9 +46,8 @@ static void widths_measure(struct widths *w, const struct plan *plan)
 static void say_array(const struct plan *plan, const struct tp_plan_array *array, const struct widths *w)
 {
     char dtype[64];
-    const char *from = survey_dtype_name(array->source_dtype);
-    bool same =
-        array->dtype == array->source_dtype && strcmp(array->numpy_name, tp_dtype_numpy_name(array->source_dtype)) == 0;
+    const char *from = array->scheme ? array->scheme : survey_dtype_name(array->source_dtype);
+    bool same = !array->scheme && array->dtype == array->source_dtype && strcmp(array->numpy_name, tp_dtype_numpy_name(array->source_dtype)) == 0;
     snprintf(dtype, sizeof dtype, "%s%s%s", from, same ? "" : " -> ", same ? "" : array->numpy_name);
     print_cell(text_name(array->name).s, w->name);
     print_cell(dtype, DTYPE_WIDTH);
@@ -67,6 +66,8 @@ static void say_totals(const struct tp_plan_totals *t)
     if (kept)
         printf("        %s quantised group%s pass%s through untouched\n", text_count(kept).s, text_s(kept),
                kept == 1 ? "es" : "");
+    if (t->decoded_count)
+        printf("        %s quantised weight%s decoded\n", text_count(t->decoded_count).s, text_s(t->decoded_count));
     printf("disk    %s read, %s in %s file%s written, %s free%s\n", text_size(t->source_bytes).s,
            text_size(t->output_bytes).s, text_count(t->file_count).s, text_s(t->file_count), text_size(t->free_bytes).s,
            t->free_bytes < t->output_bytes ? ": not enough" : "");
@@ -105,7 +106,7 @@ static void json_array(struct json *j, const struct plan *plan, const struct tp_
 {
     json_open(j, NULL, '{');
     json_text(j, "name", array->name);
-    json_text(j, "source_dtype", survey_dtype_name(array->source_dtype));
+    json_text(j, "source_dtype", array->scheme ? array->scheme : survey_dtype_name(array->source_dtype));
     json_text(j, "dtype", array->numpy_name);
     json_shape(j, "shape", array->shape, array->rank);
     json_count(j, "bytes", array->size_bytes);
@@ -129,6 +130,7 @@ static void json_totals(struct json *j, const struct tp_plan_totals *t)
     json_count(j, "cast", t->cast_count);
     json_count(j, "narrowed", t->narrowed_count);
     json_count(j, "groups", t->group_count);
+    json_count(j, "decoded", t->decoded_count);
     json_close(j, '}');
 }
 

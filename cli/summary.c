@@ -79,11 +79,11 @@ static const char *overflow_verb(const struct convert_args *args)
 
 static void say_cast(const struct convert_args *args, const struct tp_cast_row *c)
 {
-    say_label("cast");
-    printf("%s array%s %s -> %s, %s value%s: ", text_count(c->array_count).s, text_s(c->array_count),
-           tp_dtype_numpy_name(c->from), tp_dtype_numpy_name(c->to), text_about(c->value_count).s,
-           text_s(c->value_count));
-    if (widens(c->from, c->to)) {
+    say_label(c->scheme ? "decoded" : "cast");
+    printf("%s %s%s %s -> %s, %s value%s: ", text_count(c->array_count).s, c->scheme ? "weight" : "array",
+           text_s(c->array_count), c->scheme ? c->scheme : tp_dtype_numpy_name(c->from), tp_dtype_numpy_name(c->to),
+           text_about(c->value_count).s, text_s(c->value_count));
+    if (c->from == c->to || widens(c->from, c->to)) {
         puts("exact");
         return;
     }
@@ -126,7 +126,7 @@ static void say_casts(const struct convert_args *args, const struct tp_convert_r
     bool narrowed = false;
     for (size_t i = 0; i < r->cast_count; i++) {
         say_cast(args, &r->casts[i]);
-        narrowed = narrowed || !widens(r->casts[i].from, r->casts[i].to);
+        narrowed = narrowed || (!r->casts[i].scheme && !widens(r->casts[i].from, r->casts[i].to));
     }
     say_values(args, r);
     if (narrowed) {
@@ -173,7 +173,7 @@ static void json_casts(struct json *j, const struct tp_convert_report *r)
     for (size_t i = 0; i < r->cast_count; i++) {
         const struct tp_cast_row *c = &r->casts[i];
         json_open(j, NULL, '{');
-        json_text(j, "from", tp_dtype_numpy_name(c->from));
+        json_text(j, "from", c->scheme ? c->scheme : tp_dtype_numpy_name(c->from));
         json_text(j, "to", tp_dtype_numpy_name(c->to));
         json_count(j, "arrays", c->array_count);
         json_count(j, "values", c->value_count);

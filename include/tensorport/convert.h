@@ -35,6 +35,12 @@ struct tp_convert_options {
     uint64_t shard_size_bytes; /* 0: 1,800,000,000 */
     uint64_t max_memory_bytes; /* peak RSS aimed at, beside 0.5 KiB and the name of each tensor; 0: 32 MiB a worker */
     unsigned workers;          /* 0: one a CPU */
+    bool dequantize;            /* decode quantised groups to plain numbers */
+    const char *dequantize_scheme; /* decode as this scheme, whatever config.json says; NULL: what is recognised */
+    bool mxfp4_out_in;          /* stacked MXFP4 experts as stored, [E, out, in]; else [E, in, out] as in HF */
+    bool mxfp4_positive_zero;   /* MXFP4 code 8 is +0.0; else -0.0 */
+    bool decode_f16_first;      /* GPTQ, AWQ: round to the scales' dtype first, as their packages do */
+    bool nan_scales;            /* a NaN scale gives NaN values; else it is an error */
     bool compat;               /* dtypes that older readers do not know are stored as uint8 */
     bool ignore_index;
     bool overwrite;   /* replace an output that TensorPort made */
@@ -67,6 +73,7 @@ struct tp_plan_array {
     uint64_t size_bytes;
     uint32_t first_file, last_file; /* they differ for an array split over several shards */
     unsigned part_count;            /* 1 unless split */
+    const char *scheme;             /* decoded from this scheme, or NULL; source_dtype is then F32, which it is decoded to first */
 };
 struct tp_plan_file {
     const char *name;
@@ -84,13 +91,15 @@ struct tp_plan_totals {
     uint32_t cast_count;     /* arrays whose dtype changes */
     uint32_t narrowed_count; /* ... to one that cannot hold every value */
     uint32_t group_count;    /* quantised groups passed through */
+    uint32_t decoded_count;  /* quantised groups decoded */
 };
 TP_API void tp_conversion_totals(const struct tp_conversion *cv, struct tp_plan_totals *out);
 TP_API void tp_conversion_array(struct tp_conversion *cv, uint32_t index, struct tp_plan_array *out);
 TP_API void tp_conversion_file(const struct tp_conversion *cv, uint32_t index, struct tp_plan_file *out);
 
-/* One row for each pair of dtypes that was cast. */
+/* One row for each pair of dtypes that was cast, and for each scheme that was decoded. */
 struct tp_cast_row {
+    const char *scheme; /* decoded from it (`from` is then F32, which comes between), or NULL */
     enum tp_dtype from, to;
     uint32_t array_count;
     uint64_t value_count;

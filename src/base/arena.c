@@ -65,6 +65,16 @@ void tp_arena_release(struct tp_arena *arena)
     }
 }
 
+void tp_arena_join(struct tp_arena *into, struct tp_arena *from)
+{
+    struct tp_arena_chunk **end = &from->head;
+    while (*end)
+        end = &(*end)->next;
+    *end = into->head;
+    into->head = from->head;
+    from->head = NULL;
+}
+
 bool tp_array_grow(void *items_ptr, size_t *capacity, size_t needed, size_t elem_size)
 {
     if (needed <= *capacity)

@@ -35,6 +35,7 @@ void tp_checkpoint_close(struct tp_checkpoint *ck)
         return;
     tp_file_cache_free(ck->cache);
     tp_name_index_release(&ck->names);
+    tp_metadata_release(&ck->metadata);
     tp_list_release(&ck->notes);
     tp_arena_release(&ck->arena);
     free(ck->groups);

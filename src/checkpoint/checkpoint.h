@@ -10,14 +10,26 @@
 #include "base/list.h"
 #include "base/status.h"
 #include "checkpoint/file_cache.h"
+#include "checkpoint/metadata.h"
 #include "checkpoint/name_index.h"
 #include "os/file.h"
 #include "tensorport/checkpoint.h"
 
-/* What config.json says about codes, as far as counting parameters needs it; 0 where it says nothing. */
+/* What config.json (quantization_config, also under text_config, or hf_quant_config.json) says about codes; 0, NULL or -1
+ * where it says nothing. Strings as written. */
 struct tp_quant_facts {
     uint64_t bits;
-    uint64_t group_size;
+    uint64_t group_size;                /* 0 also for -1: the whole row */
+    uint64_t block_rows, block_columns; /* weight_block_size */
+    const char *method;                 /* quant_method: "gptq", "fp8", "compressed-tensors", "modelopt" ... */
+    const char *algo;                   /* quant_algo of modelopt, any case */
+    const char *format;                 /* compressed-tensors: format of the first config group, else `format` */
+    const char *checkpoint_format;      /* GPTQ: "gptq", "gptq_v2", "marlin" ... */
+    const char *version;                /* AWQ: "gemm", "gemv" ... */
+    const char *quantizer;              /* GPTQ: meta.quantizer[0], "gptqmodel:7.7.0" */
+    int zero_point;                     /* AWQ: -1 not said, 0, 1 */
+    int planar;                         /* GPTQ by gptqmodel: -1 not said, 0, 1 */
+    int is_marlin;                      /* GPTQ: is_marlin_format; -1 not said */
 };
 
 struct tp_checkpoint {
@@ -37,6 +49,7 @@ struct tp_checkpoint {
 
     struct tp_model_facts facts;
     struct tp_quant_facts quant;
+    struct tp_metadata metadata; /* of safetensors files */
     struct tp_list notes;
     uint64_t parameter_count;
 };

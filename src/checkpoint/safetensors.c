@@ -178,6 +178,31 @@ static enum tp_status new_key(struct header *h, const struct tp_json_token *key,
     return is_new ? TP_OK : fail_key(key, what, err);
 }
 
+/* The value of `key`, which new_key has taken. Values may be longer than names: a whole recipe, as JSON in a string. */
+static enum tp_status read_metadata_value(struct header *h, const struct tp_json_token *key, struct tp_error *err)
+{
+    struct tp_json_token value;
+    bool is_format = token_is(key, "format");
+    struct tp_metadata_item item = {.key = h->name, .key_len = key->len};
+    memcpy(h->name, key->text, key->len); /* no tensor is being read, and the next token overwrites the key */
+    tp_json_set_string_max(h->json, TP_METADATA_MAX_BYTES);
+    enum tp_status status = tp_json_expect(h->json, TP_JSON_STRING, "a value of __metadata__", &value, err);
+    tp_json_set_string_max(h->json, TP_NAME_MAX_BYTES);
+    if (status)
+        return status;
+    if (value.has_nul)
+        return tp_fail(err, TP_ERR_FORMAT, "a value of __metadata__ contains a NUL character");
+    if (is_format)
+        h->is_paddle = token_is(&value, "pd") || token_is(&value, "paddle");
+    item.value = value.text;
+    item.value_len = value.len;
+    if (value.cut)
+        h->ck->metadata.dropped_count++;
+    else if (!tp_metadata_add(&h->ck->metadata, &h->ck->arena, &item, h->ck->files[h->file].name))
+        return tp_fail_nomem(err);
+    return TP_OK;
+}
+
 /* An object of strings, or null. */
 static enum tp_status read_metadata(struct header *h, struct tp_error *err)
 {
@@ -195,17 +220,12 @@ static enum tp_status read_metadata(struct header *h, struct tp_error *err)
         status = tp_json_next(h->json, &key, err);
         if (status || key.type == TP_JSON_OBJECT_END)
             break;
-        bool is_format = token_is(&key, "format");
         if (key.has_nul)
             status = tp_fail(err, TP_ERR_FORMAT, "a key of __metadata__ contains a NUL character");
         if (!status)
             status = new_key(h, &key, "a key of __metadata__", err);
         if (!status)
-            status = tp_json_expect(h->json, TP_JSON_STRING, "a value of __metadata__", &value, err);
-        if (!status && value.has_nul)
-            status = tp_fail(err, TP_ERR_FORMAT, "a value of __metadata__ contains a NUL character");
-        if (!status && is_format)
-            h->is_paddle = token_is(&value, "pd") || token_is(&value, "paddle");
+            status = read_metadata_value(h, &key, err);
     }
     tp_key_set_clear(&h->keys);
     return status;

@@ -53,6 +53,8 @@ enum tp_status tp_json_open_text(struct tp_json **out, const char *text, size_t 
 void tp_json_close(struct tp_json *json);
 /* From now on strings longer than string_max are validated, cut at string_max and marked, not refused. */
 void tp_json_cut_strings(struct tp_json *json);
+/* Another string_max, for the tokens that follow. */
+void tp_json_set_string_max(struct tp_json *json, size_t string_max);
 
 enum tp_status tp_json_next(struct tp_json *json, struct tp_json_token *token, struct tp_error *err);
 /* Next token, which must be of `type`; else TP_ERR_FORMAT "expected a string for 'dtype', found an object". */
@@ -72,8 +74,8 @@ struct tp_json_writer {
     struct tp_error *err;
     enum tp_status status;
     size_t used;
-    bool comma;   /* a comma is due before the next key or value */
-    bool newline; /* a newline is due, after the comma */
+    bool comma;        /* a comma is due before the next key or value */
+    const char *space; /* blanks that are due, after the comma; or NULL */
     char buffer[1 << 14];
 };
 void tp_json_writer_init(struct tp_json_writer *w, tp_json_write_fn write, void *user, struct tp_error *err);
@@ -91,6 +93,8 @@ void tp_json_double(struct tp_json_writer *w, double value);
 void tp_json_bool(struct tp_json_writer *w, bool value);
 void tp_json_null(struct tp_json_writer *w);
 void tp_json_newline(struct tp_json_writer *w); /* for readable places between members */
+/* Any blanks before the next key, value or closing bracket; `blanks` is a literal. */
+void tp_json_space(struct tp_json_writer *w, const char *blanks);
 enum tp_status tp_json_writer_finish(struct tp_json_writer *w);
 
 #endif

@@ -105,6 +105,11 @@ void tp_json_cut_strings(struct tp_json *json)
     json->cut_strings = true;
 }
 
+void tp_json_set_string_max(struct tp_json *json, size_t string_max)
+{
+    json->string_max = string_max;
+}
+
 /* ---- errors ---- */
 
 static uint64_t offset_of(const struct tp_json *json)

@@ -35,9 +35,10 @@ static void emit_due(struct tp_json_writer *w, bool closing)
 {
     if (w->comma && !closing)
         emit(w, ",", 1);
-    if (w->newline)
-        emit(w, "\n", 1);
-    w->comma = w->newline = false;
+    if (w->space)
+        emit(w, w->space, strlen(w->space));
+    w->comma = false;
+    w->space = NULL;
 }
 
 static void begin(struct tp_json_writer *w, const char *bracket)
@@ -80,7 +81,8 @@ void tp_json_writer_init(struct tp_json_writer *w, tp_json_write_fn write, void 
     w->err = err;
     w->status = TP_OK;
     w->used = 0;
-    w->comma = w->newline = false;
+    w->comma = false;
+    w->space = NULL;
 }
 
 void tp_json_begin_object(struct tp_json_writer *w)
@@ -190,14 +192,19 @@ void tp_json_null(struct tp_json_writer *w)
 
 void tp_json_newline(struct tp_json_writer *w)
 {
-    w->newline = true;
+    w->space = "\n";
+}
+
+void tp_json_space(struct tp_json_writer *w, const char *blanks)
+{
+    w->space = blanks;
 }
 
 enum tp_status tp_json_writer_finish(struct tp_json_writer *w)
 {
-    if (w->newline)
-        emit(w, "\n", 1);
-    w->newline = false;
+    if (w->space)
+        emit(w, w->space, strlen(w->space));
+    w->space = NULL;
     flush(w);
     return w->status;
 }

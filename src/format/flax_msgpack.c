@@ -198,9 +198,12 @@ static void put_path(struct tp_mp *w, const struct file_leaves *f, uint32_t i)
     }
 }
 
-static size_t frame(const struct tp_plan *plan, uint32_t file, uint32_t k, uint8_t *dst, size_t cap)
+/* Never more than TP_FRAME_MAX_BYTES, so always given whole. */
+static size_t frame(const struct tp_plan *plan, uint32_t file, uint32_t k, size_t offset, uint8_t *dst, size_t cap)
 {
     struct tp_mp w = {dst, cap, 0};
+    if (offset > 0)
+        return 0;
     const struct tp_out_file *out = &plan->files[file];
     const struct leaf *leaves = plan->leaves;
     if (out->extent_count == 0) {
@@ -389,13 +392,13 @@ static enum tp_status place_file(struct layout *l, uint32_t file)
     uint64_t at = 0;
     for (uint32_t k = 0; k < out->extent_count; k++) {
         struct tp_out_extent *e = &plan->extents[out->first_extent + k];
-        size_t framing = frame(plan, file, k, NULL, 0);
+        size_t framing = frame(plan, file, k, 0, NULL, 0);
         if (framing > TP_FRAME_MAX_BYTES)
             return tp_fail(l->err, TP_ERR_BUG, "framing of %zu bytes", framing);
         e->offset_bytes = at + framing;
         at = e->offset_bytes + e->size_bytes;
     }
-    out->size_bytes = at + frame(plan, file, out->extent_count, NULL, 0);
+    out->size_bytes = at + frame(plan, file, out->extent_count, 0, NULL, 0);
     return TP_OK;
 }
 

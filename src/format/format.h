@@ -7,20 +7,24 @@
 #include "codec/json.h"
 #include "plan/plan.h"
 
-#define TP_FRAME_MAX_BYTES ((size_t)32 << 10) /* framing between two payloads never exceeds it */
+#define TP_FRAME_MAX_BYTES ((size_t)32 << 10) /* a call of frame() is given room for as much */
 
 struct tp_format {
-    const char *name; /* in the manifest: "flax-msgpack" */
+    const char *name;         /* in the manifest: "flax-msgpack" */
+    bool flat_names;          /* no tree: a path is one key, the tensor's whole name, and needs no check */
+    bool packed_small_floats; /* F4 and F6 as they are: such an array counts bytes, see tp_array_item_bytes */
     /* Fill plan->files, extents, leaves, block_count. Pure: no I/O. */
     enum tp_status (*layout)(struct tp_plan *plan, const struct tp_convert_options *options, struct tp_error *err);
-    /* The bytes of `file` before its k-th extent's payload; k == extent_count: those after the last. Writes nothing
-     * when `dst` is NULL; returns their number. Any thread, any order. */
-    size_t (*frame)(const struct tp_plan *plan, uint32_t file, uint32_t k, uint8_t *dst, size_t cap);
+    /* The bytes of `file` before its k-th extent's payload; k == extent_count: those after the last. There may be
+     * megabytes of them: writes up to `cap` (at least TP_FRAME_MAX_BYTES) from the offset-th on and returns how many; 0
+     * at their end. When `dst` is NULL nothing is written, and all that are left are counted. Any thread, any order. */
+    size_t (*frame)(const struct tp_plan *plan, uint32_t file, uint32_t k, size_t offset, uint8_t *dst, size_t cap);
     /* Index file beside the data files, or NULL: its name for this plan, and its content. */
     const char *(*index_name)(const struct tp_plan *plan);
     void (*write_index)(const struct tp_plan *plan, struct tp_json_writer *w);
 };
 
 extern const struct tp_format tp_format_flax_msgpack;
+extern const struct tp_format tp_format_safetensors;
 
 #endif

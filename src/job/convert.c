@@ -28,8 +28,7 @@ struct tp_conversion {
     struct tp_outdir outdir;
     struct tp_side_list side; /* copied files first, then our own small ones */
     struct tp_plan_totals totals;
-    unsigned workers;
-    size_t buffer_bytes;
+    struct tp_budget budget;
     char name[TP_NAME_MAX_BYTES + 1]; /* of tp_conversion_array */
     /* while running */
     struct tp_digest *digests, *framing;
@@ -56,7 +55,7 @@ static void add_totals(struct tp_conversion *cv)
     t->parameter_count = plan->parameter_count;
     t->source_bytes = plan->read_bytes;
     t->file_count = (uint32_t)plan->file_count;
-    t->workers = cv->workers;
+    t->workers = cv->budget.workers;
     t->output_bytes = manifest_estimate(plan);
     for (size_t i = 0; i < plan->file_count; i++)
         t->output_bytes += plan->files[i].size_bytes;
@@ -73,7 +72,8 @@ static void add_totals(struct tp_conversion *cv)
                                            (uint32_t)(plan->logicals[i].tensor - tp_checkpoint_tensor(cv->source, 0)))
             t->group_count++;
     }
-    t->memory_bytes = (uint64_t)cv->workers * 2 * cv->buffer_bytes + plan->array_count * 512;
+    t->decoded_count = plan->decoded_count;
+    t->memory_bytes = cv->budget.workers * (2 * (uint64_t)cv->budget.buffer_bytes + cv->budget.scratch_bytes) + plan->array_count * 512;
 }
 
 static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err)
@@ -93,17 +93,18 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
         return tp_fail(err, TP_ERR_USAGE, "an input and an output are needed");
     if (!tp_kernels_init(&cv->kernels, o->cpu))
         return tp_fail(err, TP_ERR_USAGE, "this machine has no kernels called '%s'", o->cpu);
-    enum tp_status st = tp_move_budget(&cv->workers, &cv->buffer_bytes, o->workers, o->max_memory_bytes, err);
-    if (!st)
-        st = tp_checkpoint_open(&cv->source, o->input, &(struct tp_open_options){.ignore_index = o->ignore_index}, err);
+    enum tp_status st =
+        tp_checkpoint_open(&cv->source, o->input, &(struct tp_open_options){.ignore_index = o->ignore_index}, err);
     if (!st)
         st = tp_outdir_check(&cv->outdir, o->output, o->overwrite, o->sync, err);
     if (!st)
         st = tp_plan_build(&cv->plan, cv->source, o, err);
     if (!st)
+        st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes, cv->plan.decoded_count > 0, err);
+    if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)
-        st = tp_side_find(&cv->side, cv->source, err);
+        st = tp_side_find(&cv->side, cv->source, cv->plan.decoded_count > 0, err);
     if (!st)
         st = check_names(cv, err);
     if (!st)
@@ -181,6 +182,8 @@ void tp_conversion_array(struct tp_conversion *cv, uint32_t index, struct tp_pla
                                   .size_bytes = a->elem_count * tp_array_item_bytes(a),
                                   .first_file = plan->extents[a->first_extent].file,
                                   .part_count = 1};
+    const struct tp_decoded *decoded = plan->logicals[a->pieces[0].logical].decoded;
+    out->scheme = decoded ? decoded->scheme->name : NULL;
     uint32_t leaf = plan->extents[a->first_extent].leaf;
     for (uint32_t i = a->first_extent; i != TP_NONE; i = plan->extents[i].next) {
         out->last_file = plan->extents[i].file;
@@ -253,8 +256,7 @@ static enum tp_status move_data(struct tp_conversion *cv, struct tp_error *err)
                            .results = cv->results,
                            .saturate = cv->options.on_overflow == TP_OVERFLOW_SATURATE,
                            .stop_at_overflow = cv->options.on_overflow == TP_OVERFLOW_ERROR,
-                           .workers = cv->workers,
-                           .buffer_bytes = cv->buffer_bytes,
+                           .budget = cv->budget,
                            .progress = cv->options.progress,
                            .progress_user = cv->options.progress_user};
     enum tp_status st = tp_move_run(&move, err);
@@ -278,6 +280,15 @@ static enum tp_status refuse_overflow(const struct tp_conversion *cv, const stru
 
 /* ---- run: the small files ---- */
 
+static void hash_frame(const struct tp_conversion *cv, struct tp_hasher *h, uint32_t file, uint32_t k, uint8_t *bytes)
+{
+    size_t offset = 0, size;
+    while ((size = cv->format->frame(&cv->plan, file, k, offset, bytes, TP_FRAME_MAX_BYTES)) > 0) {
+        tp_hasher_update(h, bytes, size);
+        offset += size;
+    }
+}
+
 static enum tp_status hash_framing(struct tp_conversion *cv, struct tp_error *err)
 {
     uint8_t *bytes = malloc(TP_FRAME_MAX_BYTES);
@@ -286,7 +297,7 @@ static enum tp_status hash_framing(struct tp_conversion *cv, struct tp_error *er
     for (uint32_t f = 0; f < cv->plan.file_count && !st; f++) {
         tp_hasher_reset(h);
         for (uint32_t k = 0; k <= cv->plan.files[f].extent_count; k++)
-            tp_hasher_update(h, bytes, cv->format->frame(&cv->plan, f, k, bytes, TP_FRAME_MAX_BYTES));
+            hash_frame(cv, h, f, k, bytes);
         cv->framing[f] = tp_hasher_digest(h);
     }
     tp_hasher_free(h);
@@ -398,7 +409,7 @@ static enum tp_status sha256_files(struct tp_conversion *cv, struct tp_error *er
                                 .file_first = calloc(n + 1, sizeof *list.file_first),
                                 .count = n,
                                 .file_count = (uint32_t)n};
-    unsigned workers = cv->workers < n ? cv->workers : (unsigned)n;
+    unsigned workers = cv->budget.workers < n ? cv->budget.workers : (unsigned)n;
     void **states = calloc(workers + 1u, sizeof *states);
     struct tp_pool_config config = {.workers = workers,
                                     .worker_states = states,
@@ -495,7 +506,7 @@ static enum tp_status finish(struct tp_conversion *cv, struct tp_error *err)
 static enum tp_status read_back(struct tp_conversion *cv, struct tp_convert_report *report, struct tp_error *err)
 {
     struct tp_verify_options options = {.model = cv->outdir.work,
-                                        .workers = cv->workers,
+                                        .workers = cv->budget.workers,
                                         .max_memory_bytes = cv->options.max_memory_bytes,
                                         .difference_limit = 10,
                                         .cpu = cv->options.cpu,
@@ -531,7 +542,7 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
     if (!st)
         st = finish(cv, err);
     report->hash_s = tp_host_clock_s() - begin;
-    report->workers = cv->workers;
+    report->workers = cv->budget.workers;
     free_tables(cv); /* the check must fit into the same memory */
     if (!st && !cv->options.skip_verify)
         st = read_back(cv, report, err);

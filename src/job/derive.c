@@ -8,16 +8,30 @@
 
 #include "base/status.h"
 #include "checkpoint/describe.h"
+#include "checkpoint/name_index.h"
 
-static enum tp_status differ(struct tp_derive *d, const struct tp_tensor *t, const char *file, const char *what)
+/* What the source would become: with a manifest what it was made into, else the source's tensors as they are. Arrays are
+ * looked up by their keys joined with dots, which are the names of the logical tensors. */
+struct expected {
+    struct tp_plan plan;
+    struct tp_name_index names;
+};
+
+static struct tp_name name_of(const void *table, uint32_t id)
 {
-    char name[TP_NAME_TEXT], text[1024];
-    tp_describe_name(name, t->name, t->name_len);
-    snprintf(text, sizeof text, "%s%sarray '%s' %s", file, *file ? ": " : "", name, what);
+    const struct tp_logical *l = &((const struct tp_plan *)table)->logicals[id];
+    return (struct tp_name){tp_logical_name(l), tp_logical_name_len(l)};
+}
+
+static enum tp_status differ(struct tp_derive *d, const char *name, size_t name_len, const char *file, const char *what)
+{
+    char shown[TP_NAME_TEXT], text[1024];
+    tp_describe_name(shown, name, name_len);
+    snprintf(text, sizeof text, "%s%sarray '%s' %s", file, *file ? ": " : "", shown, what);
     return d->differ(d->user, text);
 }
 
-/* How bytes of dtype `from` become `to`; false when no conversion of ours does that. */
+/* How elements of dtype `from` become `to`; false when no conversion of ours does that. */
 static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, struct tp_logical *l)
 {
     a->source_dtype = (uint8_t)from;
@@ -37,42 +51,49 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
     return to == TP_U8 && tp_dtype_class(from) == TP_CLASS_SMALL_FLOAT;
 }
 
-static bool same_shape(const struct tp_tensor *model, const struct tp_tensor *source, bool halved)
+static bool same_shape(const struct tp_tensor *model, const struct tp_logical *source, bool halved)
 {
-    if (model->rank == 1 && model->extent_count > 1 && model->elem_count == source->elem_count)
+    const uint64_t *shape = tp_logical_shape(source);
+    unsigned rank = tp_logical_rank(source);
+    if (model->rank == 1 && model->extent_count > 1 && model->elem_count == tp_logical_elem_count(source))
         return true; /* flat parts */
-    if (model->rank != source->rank)
+    if (model->rank != rank)
         return false;
-    for (unsigned i = 0; i < source->rank; i++) {
-        uint64_t expected = halved && i + 1u == source->rank ? source->shape[i] / 2 : source->shape[i];
+    for (unsigned i = 0; i < rank; i++) {
+        uint64_t expected = halved && i + 1u == rank ? shape[i] / 2 : shape[i];
         if (model->shape[i] != expected)
             return false;
     }
     return true;
 }
 
-/* The array of one model tensor: its piece is the whole source tensor of its name. */
-static enum tp_status derive_array(struct tp_derive *d, struct tp_array *a, const struct tp_tensor *model, bool *known,
-                                   struct tp_error *err)
+/* The array of one model tensor: its piece is the whole logical tensor of its name. */
+static enum tp_status derive_array(struct tp_derive *d, const struct expected *x, struct tp_array *a,
+                                   const struct tp_tensor *model, bool *known, struct tp_error *err)
 {
     char what[512], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
     const char *file = tp_checkpoint_file(d->model, model->extents[0].file)->name;
-    const struct tp_tensor *source = tp_checkpoint_find(d->source, model->name);
+    uint32_t found = tp_name_index_find(&x->names, name_of, &x->plan, model->name, model->name_len);
     struct tp_logical *l = &d->plan->logicals[d->plan->logical_count];
     *known = false;
-    if (!source)
-        return differ(d, model, file, "is not in the source");
-    *l = (struct tp_logical){.tensor = source};
-    if (!find_op((enum tp_dtype)source->dtype, (enum tp_dtype)model->dtype, a, l)) {
-        snprintf(what, sizeof what, "is %s, which %s in the source cannot become",
-                 tp_dtype_numpy_name((enum tp_dtype)model->dtype),
-                 source->dtype == TP_F4_UNPACKED ? "float4_e2m1fn" : tp_dtype_name((enum tp_dtype)source->dtype));
-        return differ(d, model, file, what);
+    if (found == TP_NAME_NONE)
+        return differ(d, model->name, model->name_len, file, "is not in the source");
+    *l = x->plan.logicals[found];
+    enum tp_dtype from = l->decoded ? TP_F32 : (enum tp_dtype)l->tensor->dtype, to = (enum tp_dtype)model->dtype;
+    if (d->options && model->dtype != x->plan.arrays[found].dtype) {
+        snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s", tp_dtype_numpy_name(to),
+                 tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));
+        return differ(d, model->name, model->name_len, file, what);
     }
-    if (!same_shape(model, source, source->dtype == TP_F4 && model->dtype == TP_U8)) {
+    if (!find_op(from, to, a, l)) {
+        snprintf(what, sizeof what, "is %s, which %s in the source cannot become", tp_dtype_numpy_name(to),
+                 tp_dtype_numpy_name(from));
+        return differ(d, model->name, model->name_len, file, what);
+    }
+    if (!same_shape(model, l, from == TP_F4 && to == TP_U8)) {
         snprintf(what, sizeof what, "has shape %s, the source has %s", tp_describe_shape(s1, model->shape, model->rank),
-                 tp_describe_shape(s2, source->shape, source->rank));
-        return differ(d, model, file, what);
+                 tp_describe_shape(s2, tp_logical_shape(l), tp_logical_rank(l)));
+        return differ(d, model->name, model->name_len, file, what);
     }
     struct tp_piece *piece = tp_arena_alloc(&d->plan->arena, sizeof *piece);
     if (!piece)
@@ -80,6 +101,7 @@ static enum tp_status derive_array(struct tp_derive *d, struct tp_array *a, cons
     *piece = (struct tp_piece){.logical = (uint32_t)d->plan->logical_count++, .run_elems = a->elem_count};
     a->pieces = piece;
     a->piece_count = 1;
+    d->plan->decoded_count += l->decoded != NULL;
     *known = true;
     return TP_OK;
 }
@@ -102,56 +124,67 @@ static void drop_unknown(struct tp_plan *plan)
     plan->extent_count = kept;
 }
 
-/* Every tensor of the source that the conversion would take must be there, in the dtype it would get. */
-static enum tp_status check_expected(struct tp_derive *d, const struct tp_plan *expected)
+/* Everything that the conversion would make must be there. */
+static enum tp_status check_all_there(struct tp_derive *d, const struct expected *x)
 {
     enum tp_status st = TP_OK;
-    for (size_t i = 0; i < expected->array_count && !st; i++) {
-        const struct tp_array *a = &expected->arrays[i];
-        const struct tp_tensor *source = expected->logicals[a->pieces[0].logical].tensor;
-        const struct tp_tensor *model = tp_checkpoint_find(d->model, source->name);
-        char what[256];
-        if (!model) {
-            st = differ(d, source, "", "is missing: the source has it");
-        } else if (d->options && model->dtype != a->dtype) {
-            snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s",
-                     tp_dtype_numpy_name((enum tp_dtype)model->dtype), tp_dtype_numpy_name((enum tp_dtype)a->dtype));
-            st = differ(d, model, tp_checkpoint_file(d->model, model->extents[0].file)->name, what);
-        }
+    for (size_t i = 0; i < x->plan.logical_count && !st; i++) {
+        const struct tp_logical *l = &x->plan.logicals[i];
+        if (!tp_checkpoint_find(d->model, tp_logical_name(l)))
+            st = differ(d, tp_logical_name(l), tp_logical_name_len(l), "", "is missing: the source has it");
     }
     return st;
 }
 
-static enum tp_status check_all_there(struct tp_derive *d, struct tp_error *err)
-{
-    static const struct tp_convert_options everything = {.precision = TP_PRECISION_KEEP};
-    struct tp_plan expected;
-    struct tp_error why;
-    enum tp_status st = tp_plan_build(&expected, d->source, d->options ? d->options : &everything, &why);
-    if (st == TP_ERR_NOMEM)
-        return tp_fail_nomem(err);
-    if (st) {
-        char text[1024];
-        snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %.900s",
-                 why.message);
-        return d->differ(d->user, text);
-    }
-    st = check_expected(d, &expected);
-    tp_plan_release(&expected);
-    return st;
-}
-
-enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
+static enum tp_status derive_all(struct tp_derive *d, const struct expected *x, struct tp_error *err)
 {
     struct tp_plan *plan = d->plan;
     plan->logicals = malloc((plan->array_count + 1) * sizeof *plan->logicals);
     enum tp_status st = plan->logicals ? TP_OK : tp_fail_nomem(err);
     for (size_t i = 0; i < plan->array_count && !st; i++) {
         bool known;
-        st = derive_array(d, &plan->arrays[i], tp_checkpoint_tensor(d->model, d->array_tensor[i]), &known, err);
+        const struct tp_tensor *model = tp_checkpoint_tensor(d->model, d->array_tensor[i]);
+        st = derive_array(d, x, &plan->arrays[i], model, &known, err);
         if (!st && !known)
             plan->arrays[i].piece_count = 0;
     }
     drop_unknown(plan);
-    return st ? st : check_all_there(d, err);
+    return st ? st : check_all_there(d, x);
+}
+
+/* Options that do not fit the source are a finding; no array can be derived then. */
+static enum tp_status say_unfit(struct tp_derive *d, const struct tp_error *why)
+{
+    char text[1400];
+    snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %s%s%.900s", why->tensor,
+             why->tensor[0] ? ": " : "", why->message);
+    for (size_t f = 0; f < d->plan->file_count; f++)
+        d->plan->files[f].extent_count = 0;
+    d->plan->extent_count = 0;
+    return d->differ(d->user, text);
+}
+
+enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
+{
+    static const struct tp_convert_options as_they_are = {.precision = TP_PRECISION_KEEP};
+    struct expected x = {.plan = {.array_count = 0}};
+    struct tp_error why;
+    enum tp_status st = tp_plan_build(&x.plan, d->source, d->options ? d->options : &as_they_are, &why);
+    if (st == TP_ERR_NOMEM || st == TP_ERR_IO) {
+        if (err)
+            *err = why;
+        return st;
+    }
+    if (st)
+        return say_unfit(d, &why);
+    uint32_t found;
+    bool ok = true;
+    for (uint32_t i = 0; i < x.plan.logical_count && ok; i++)
+        ok = tp_name_index_add(&x.names, name_of, &x.plan, i, &found);
+    st = ok ? derive_all(d, &x, err) : tp_fail_nomem(err);
+    tp_name_index_release(&x.names);
+    /* The decoders that d->plan now points at live in the expected plan's arena: it moves over. */
+    tp_arena_join(&d->plan->arena, &x.plan.arena);
+    tp_plan_release(&x.plan);
+    return st;
 }

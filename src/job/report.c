@@ -8,33 +8,52 @@
 #include "base/status.h"
 #include "tensorport/text.h"
 
+/* The row of an array, a new one when it is the first of its kind; NULL: no memory. */
+static struct tp_cast_row *row_of(struct tp_cast_row **rows, size_t *count, size_t *capacity, const struct tp_array *a,
+                                  const char *scheme)
+{
+    for (size_t i = 0; i < *count; i++)
+        if ((*rows)[i].scheme == scheme && (*rows)[i].from == a->source_dtype && (*rows)[i].to == a->dtype)
+            return &(*rows)[i];
+    if (!tp_array_grow(rows, capacity, *count + 1, sizeof **rows))
+        return NULL;
+    (*rows)[*count] = (struct tp_cast_row){
+        .scheme = scheme, .from = (enum tp_dtype)a->source_dtype, .to = (enum tp_dtype)a->dtype};
+    return &(*rows)[(*count)++];
+}
+
+/* Casts before decodings, then in the order of dtypes. */
+static int compare_casts(const void *a, const void *b)
+{
+    const struct tp_cast_row *x = a, *y = b;
+    if (!x->scheme != !y->scheme)
+        return x->scheme ? 1 : -1;
+    int order = x->scheme ? strcmp(x->scheme, y->scheme) : 0;
+    order = order ? order : (x->from > y->from) - (x->from < y->from);
+    return order ? order : (x->to > y->to) - (x->to < y->to);
+}
+
 enum tp_status tp_report_casts(struct tp_cast_row **rows, size_t *count, const struct tp_plan *plan,
                                const struct tp_result *results, struct tp_error *err)
 {
-    struct tp_cast_row table[TP_DTYPE_COUNT][TP_DTYPE_COUNT];
-    memset(table, 0, sizeof table);
+    size_t capacity = 0;
+    *rows = NULL;
     *count = 0;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        if (a->op != TP_OP_CAST)
+        const struct tp_decoded *d = plan->logicals[a->pieces[0].logical].decoded;
+        if (a->op != TP_OP_CAST && !d)
             continue;
-        struct tp_cast_row *row = &table[a->source_dtype][a->dtype];
-        *count += row->array_count == 0;
-        row->from = (enum tp_dtype)a->source_dtype;
-        row->to = (enum tp_dtype)a->dtype;
+        struct tp_cast_row *row = row_of(rows, count, &capacity, a, d ? d->scheme->name : NULL);
+        if (!row)
+            return tp_fail_nomem(err);
         row->array_count++;
         row->value_count += a->elem_count;
         row->overflow_count += results[a->result].stats.overflow_count;
         row->flushed_count += results[a->result].stats.flushed_count;
     }
-    *rows = calloc(*count + 1, sizeof **rows);
-    if (!*rows)
-        return tp_fail_nomem(err);
-    size_t used = 0;
-    for (size_t i = 0; i < TP_DTYPE_COUNT; i++)
-        for (size_t j = 0; j < TP_DTYPE_COUNT; j++)
-            if (table[i][j].array_count)
-                (*rows)[used++] = table[i][j];
+    if (*count)
+        qsort(*rows, *count, sizeof **rows, compare_casts);
     return TP_OK;
 }
 

@@ -5,7 +5,7 @@
 
 #include "pipeline/move.h"
 
-/* One row a pair of dtypes that was cast, in the order of dtypes; malloc'd. */
+/* One row a pair of dtypes that was cast, then one a scheme that was decoded; malloc'd. */
 enum tp_status tp_report_casts(struct tp_cast_row **rows, size_t *count, const struct tp_plan *plan,
                                const struct tp_result *results, struct tp_error *err);
 /* Counts, casts, values that did not fit, notes. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "job/sidefiles.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "job/config_copy.h"
 #include "job/textfile.h"
 
 /* What a model folder holds besides weights. A written list: nothing else is ever taken along. */
@@ -53,7 +55,9 @@ enum tp_status tp_side_add(struct tp_side_list *list, const char *name, uint64_t
     char *kept = tp_arena_strndup(&list->arena, name, strlen(name));
     if (!kept || !tp_array_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items))
         return tp_fail_nomem(err);
-    list->items[list->count++] = (struct tp_side_file){kept, size_bytes, digest ? *digest : (struct tp_digest){{0}}};
+    list->items[list->count++] = (struct tp_side_file){.name = kept, .size_bytes = size_bytes};
+    if (digest)
+        list->items[list->count - 1].digest = *digest;
     return TP_OK;
 }
 
@@ -93,7 +97,50 @@ static enum tp_status add_if_regular(struct tp_side_list *list, const char *fold
     return st == TP_ERR_FORMAT ? TP_OK : st; /* a folder or a FIFO of that name is none of ours */
 }
 
-enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoint *ck, struct tp_error *err)
+/* Say how codes are to be read: of no use, and misleading, beside plain numbers. */
+static const char *const quant_configs[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};
+
+static bool is_quant_config(const char *name)
+{
+    for (size_t i = 0; i < TP_COUNT_OF(quant_configs); i++)
+        if (strcmp(quant_configs[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* "config.json" as "config.original.json" */
+static enum tp_status keep_original(struct tp_side_list *list, struct tp_side_file *side, bool replace, struct tp_error *err)
+{
+    char name[300];
+    size_t stem = strlen(side->name) - strlen(".json");
+    const char *from = side->from;
+    snprintf(name, sizeof name, "%.*s.original.json", (int)stem, side->name);
+    if (!replace) {
+        side->is_plain = true;
+        enum tp_status st = tp_side_add(list, name, side->size_bytes, NULL, err);
+        if (!st)
+            list->items[list->count - 1].from = from;
+        return st;
+    }
+    side->name = tp_arena_strndup(&list->arena, name, strlen(name));
+    return side->name ? TP_OK : tp_fail_nomem(err);
+}
+
+static enum tp_status keep_originals(struct tp_side_list *list, struct tp_error *err)
+{
+    enum tp_status st = TP_OK;
+    for (size_t i = 0, count = list->count; i < count && !st; i++) {
+        struct tp_side_file side = list->items[i];
+        bool is_config = strcmp(side.name, "config.json") == 0;
+        if (is_config || is_quant_config(side.name)) {
+            st = keep_original(list, &side, !is_config, err);
+            list->items[i] = side;
+        }
+    }
+    return st;
+}
+
+enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoint *ck, bool decoded, struct tp_error *err)
 {
     struct tp_names names = {0};
     if (!owns_its_folder(ck))
@@ -103,7 +150,9 @@ enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoin
         if (is_side_file(names.items[i]))
             st = add_if_regular(list, ck->folder, names.items[i], err);
     tp_names_release(&names);
-    return st;
+    for (size_t i = 0; i < list->count; i++)
+        list->items[i].from = list->items[i].name;
+    return !st && decoded ? keep_originals(list, err) : st;
 }
 
 static enum tp_status copy_bytes(int fd, const char *path, struct tp_text_file *out, uint64_t size,
@@ -125,7 +174,8 @@ static enum tp_status copy_bytes(int fd, const char *path, struct tp_text_file *
 static enum tp_status copy_file(struct tp_side_file *side, const char *from, const char *to,
                                 const struct tp_kernels *kernels, bool sync, struct tp_error *err)
 {
-    char *path = tp_path_join(from, side->name);
+    char *path = tp_path_join(from, side->from);
+    bool changed;
     struct tp_text_file out = {.fd = -1};
     struct tp_file_id id;
     int fd = -1;
@@ -133,7 +183,7 @@ static enum tp_status copy_file(struct tp_side_file *side, const char *from, con
     if (!st)
         st = tp_text_file_open(&out, to, side->name, kernels, err);
     if (!st)
-        st = copy_bytes(fd, path, &out, id.size_bytes, err);
+        st = side->is_plain ? tp_config_copy(path, &out, &changed, err) : copy_bytes(fd, path, &out, id.size_bytes, err);
     side->size_bytes = out.size_bytes;
     st = tp_text_file_close(&out, st, sync, &side->digest, err);
     tp_fd_close(fd);

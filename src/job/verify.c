@@ -21,8 +21,7 @@ struct verify {
     struct tp_verify_report *report;
     struct tp_error *err;
     struct tp_kernels kernels;
-    unsigned workers;
-    size_t buffer_bytes;
+    struct tp_budget budget;
     size_t limit;
     struct tp_list differences, notes;
 
@@ -495,8 +494,7 @@ static enum tp_status read_back(struct verify *v)
                            .output = v->model,
                            .digests = v->digests,
                            .saturate = v->has_manifest && v->manifest.options.on_overflow == TP_OVERFLOW_SATURATE,
-                           .workers = v->workers,
-                           .buffer_bytes = v->buffer_bytes,
+                           .budget = v->budget,
                            .progress = v->options->progress,
                            .progress_user = v->options->progress_user};
     enum tp_status st = tp_move_run(&move, v->err);
@@ -655,10 +653,7 @@ static enum tp_status verify(struct verify *v)
         return tp_fail(v->err, TP_ERR_USAGE, "a model folder is needed");
     if (!tp_kernels_init(&v->kernels, v->options->cpu))
         return tp_fail(v->err, TP_ERR_USAGE, "this machine has no kernels called '%s'", v->options->cpu);
-    enum tp_status st =
-        tp_move_budget(&v->workers, &v->buffer_bytes, v->options->workers, v->options->max_memory_bytes, v->err);
-    if (!st)
-        st = list_model(v);
+    enum tp_status st = list_model(v);
     if (!st)
         st = read_manifest(v);
     v->report->had_manifest = v->has_manifest;
@@ -673,6 +668,8 @@ static enum tp_status verify(struct verify *v)
         st = build_plan(v);
     if (!st && v->options->source)
         st = derive(v);
+    if (!st && !v->options->quick)
+        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes, v->plan.decoded_count > 0, v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

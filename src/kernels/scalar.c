@@ -3,6 +3,7 @@
  * compared with it bit by bit, and it with NumPy, ml_dtypes and JAX (tests/e2e/test_numerics.py). The rule in words is
  * docs/numerics.md. */
 #include "kernels/each.h"
+#include "kernels/small_floats.h"
 #include "kernels/tally.h"
 #include "kernels/xxh3.h"
 
@@ -179,12 +180,135 @@ static uint64_t count_not_bool(const uint8_t *src, size_t n)
     return count;
 }
 
+/* -- Small floats: what a code stands for, times a scale -- */
+
+/* The bits of a small float's magnitude as f64: every such value is a normal f64 (or zero). */
+static inline uint64_t f64_from_small(uint32_t magnitude, unsigned mantissa_bits, unsigned bias)
+{
+    uint64_t exponent = 1023 - bias + (magnitude >> mantissa_bits);
+    uint64_t mantissa = magnitude & ((1u << mantissa_bits) - 1);
+    if (magnitude >> mantissa_bits == 0) {
+        if (mantissa == 0)
+            return 0;
+        for (exponent++; mantissa >> mantissa_bits == 0; mantissa <<= 1)
+            exponent--;
+        mantissa &= (1u << mantissa_bits) - 1;
+    }
+    return exponent << 52 | mantissa << (52 - mantissa_bits);
+}
+
+#define F64_INFINITY UINT64_C(0x7ff0000000000000)
+#define F64_QUIET_NAN UINT64_C(0x7ff8000000000000)
+#define F64_SIGN (UINT64_C(1) << 63)
+
+/* Not by the CPU, which may have been told to read subnormals as zero. */
+static inline uint64_t f64_from_f32(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint64_t sign = (uint64_t)(bits >> 31) << 63;
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return sign | F64_QUIET_NAN;
+    if ((bits & 0x7fffffff) == 0x7f800000)
+        return sign | F64_INFINITY;
+    return sign | f64_from_small(bits & 0x7fffffff, 23, 127);
+}
+
+/* The product rounded once to f32. That of two f32 is exact as f64, so no rounding mode matters. A NaN, wherever it
+ * comes from, gets the sign of the code: what a CPU makes of it differs. */
+static inline uint32_t scaled(uint64_t code_bits, uint64_t scale_bits)
+{
+    double code, scale, product;
+    memcpy(&code, &code_bits, sizeof code);
+    memcpy(&scale, &scale_bits, sizeof scale);
+    product = code * scale;
+    uint64_t bits;
+    memcpy(&bits, &product, sizeof bits);
+    if ((bits & ~F64_SIGN) > F64_INFINITY)
+        return (uint32_t)(code_bits >> 32 & 0x80000000) | 0x7fc00000;
+    return f32_from_f64(bits);
+}
+
+/* From `infinite_from` on, magnitudes are infinite, or NaN above it; FNUZ kinds have no -0, its code is their NaN. */
+static const struct {
+    unsigned mantissa_bits, bias;
+    uint32_t infinite_from;
+    bool is_fnuz;
+} f8_kinds[TP_F8_KIND_COUNT] = {
+    [TP_F8_KIND_E4M3] = {3, 7, 0x7e, false}, /* has no infinity: 0x7e is its largest value */
+    [TP_F8_KIND_E5M2] = {2, 15, 0x7c, false},
+    [TP_F8_KIND_E4M3FNUZ] = {3, 8, 0x7f, true},
+    [TP_F8_KIND_E5M2FNUZ] = {2, 16, 0x7f, true},
+};
+
+static inline uint64_t f64_from_f8(uint8_t code, enum tp_f8_kind kind)
+{
+    const uint64_t sign = (uint64_t)(code >> 7) << 63;
+    const uint32_t magnitude = code & 0x7f;
+    if (magnitude > f8_kinds[kind].infinite_from || (f8_kinds[kind].is_fnuz && code == 0x80))
+        return sign | F64_QUIET_NAN;
+    if (magnitude == f8_kinds[kind].infinite_from && kind == TP_F8_KIND_E5M2)
+        return sign | F64_INFINITY;
+    return sign | f64_from_small(magnitude, f8_kinds[kind].mantissa_bits, f8_kinds[kind].bias);
+}
+
+#define TABLE_PAYS 512u /* values */
+
+void tp_f8_to_f32_scalar(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale)
+{
+    const uint64_t scale_bits = f64_from_f32(scale);
+    uint32_t table[256];
+    for (unsigned code = 0; n >= TABLE_PAYS && code < 256; code++)
+        table[code] = scaled(f64_from_f8((uint8_t)code, kind), scale_bits);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = n >= TABLE_PAYS ? table[src[i]] : scaled(f64_from_f8(src[i], kind), scale_bits);
+        memcpy(dst + i, &bits, sizeof bits);
+    }
+}
+
+/* Two codes a byte, low nibble first. */
+static inline void look_up_f4(float *dst, const uint8_t *src, size_t n, const uint32_t table[16])
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(dst + i, &table[src[i / 2] >> (i % 2 * 4) & 15], sizeof *table);
+}
+
+static inline uint64_t f64_from_f4(uint32_t code, bool positive_zero)
+{
+    const uint64_t sign = code == 8 && positive_zero ? 0 : (uint64_t)(code >> 3) << 63;
+    return sign | f64_from_small(code & 7, 1, 1);
+}
+
+void tp_f4_to_f32_scalar(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero)
+{
+    const uint64_t scale_bits = f64_from_f32(scale);
+    uint32_t table[16];
+    for (uint32_t code = 0; code < 16; code++)
+        table[code] = scaled(f64_from_f4(code, positive_zero), scale_bits);
+    look_up_f4(dst, src, n, table);
+}
+
+void tp_mxfp4_to_f32_scalar(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks,
+                            bool positive_zero)
+{
+    for (size_t b = 0; b < blocks; b++) {
+        const uint64_t scale_bits = exponents[b] == 0xff ? F64_QUIET_NAN : (uint64_t)(1023 - 127 + exponents[b]) << 52;
+        uint32_t table[16];
+        for (uint32_t code = 0; code < 16; code++)
+            table[code] = scaled(f64_from_f4(code, positive_zero), scale_bits);
+        look_up_f4(dst + 32 * b, codes + 16 * b, 32, table);
+    }
+}
+
 void tp_kernels_init_scalar(struct tp_kernels *k)
 {
     *k = (struct tp_kernels){.level = TP_LEVEL_SCALAR};
     TP_EACH_CAST(TP_FILL_CAST)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
+    k->f8_to_f32 = tp_f8_to_f32_scalar;
+    k->f4_to_f32 = tp_f4_to_f32_scalar;
+    k->mxfp4_to_f32 = tp_mxfp4_to_f32_scalar;
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

@@ -18,6 +18,8 @@ struct tp_source_print {
 
 struct tp_side_file {
     const char *name;
+    const char *from; /* writing: the source's file that it is a copy of, or NULL */
+    bool is_plain;    /* writing: a copy without quantization_config, of a model that was decoded */
     uint64_t size_bytes;
     struct tp_digest digest;
 };

@@ -197,18 +197,6 @@ static enum tp_status read_bool(struct reader *r, void *target, const char *key)
     return st;
 }
 
-static enum tp_status read_compat(struct reader *r, void *target, const char *key)
-{
-    (void)target;
-    return read_bool(r, &r->m->options.compat, key);
-}
-
-static enum tp_status read_ignore_index(struct reader *r, void *target, const char *key)
-{
-    (void)target;
-    return read_bool(r, &r->m->options.ignore_index, key);
-}
-
 static enum tp_status read_shard_size(struct reader *r, void *target, const char *key)
 {
     (void)target;
@@ -260,12 +248,46 @@ static enum tp_status read_exclude(struct reader *r, void *target, const char *k
     return read_globs(r, &r->m->options.exclude, key);
 }
 
+static enum tp_status read_scheme(struct reader *r, void *target, const char *key)
+{
+    (void)target;
+    return read_text(r, &r->m->options.dequantize_scheme, key);
+}
+
+/* A flag of r->m->options. */
+#define READ_FLAG(function, member)                                                                                    \
+    static enum tp_status function(struct reader *r, void *target, const char *key)                                    \
+    {                                                                                                                  \
+        (void)target;                                                                                                  \
+        return read_bool(r, &r->m->options.member, key);                                                               \
+    }
+READ_FLAG(read_compat, compat)
+READ_FLAG(read_ignore_index, ignore_index)
+READ_FLAG(read_mxfp4_out_in, mxfp4_out_in)
+READ_FLAG(read_mxfp4_positive_zero, mxfp4_positive_zero)
+READ_FLAG(read_f16_first, decode_f16_first)
+READ_FLAG(read_nan_scales, nan_scales)
+
+static enum tp_status read_dequantize(struct reader *r, void *target, const char *key)
+{
+    static const struct field fields[] = {{"scheme", read_scheme, false},
+                                          {"mxfp4_out_in", read_mxfp4_out_in, true},
+                                          {"mxfp4_positive_zero", read_mxfp4_positive_zero, true},
+                                          {"decode_f16_first", read_f16_first, true},
+                                          {"nan_scales", read_nan_scales, true}};
+    struct tp_json_token t;
+    enum tp_status st = expect(r, TP_JSON_OBJECT_BEGIN, key, &t);
+    r->m->options.dequantize = true;
+    return st ? st : read_fields(r, fields, TP_COUNT_OF(fields), target, key);
+}
+
 static const struct field option_fields[] = {
     {"precision", read_precision, true},   {"on_overflow", read_overflow, true},
     {"oversize", read_oversize, true},     {"shard_size", read_shard_size, true},
     {"compat", read_compat, true},         {"ignore_index", read_ignore_index, true},
     {"keep_dtype", read_keep_dtype, true}, {"include", read_include, true},
     {"exclude", read_exclude, true},
+    {"dequantize", read_dequantize, false},
 };
 
 static enum tp_status read_options(struct reader *r, void *target, const char *key)

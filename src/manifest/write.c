@@ -55,6 +55,17 @@ static void put_options(struct tp_json_writer *w, const struct tp_convert_option
     key_string(w, "oversize", tp_oversize_name(o->oversize));
     key_uint(w, "shard_size", o->shard_size_bytes ? o->shard_size_bytes : TP_SHARD_SIZE_DEFAULT);
     key_bool(w, "compat", o->compat);
+    if (o->dequantize) {
+        tp_json_key(w, "dequantize");
+        tp_json_begin_object(w);
+        if (o->dequantize_scheme)
+            key_string(w, "scheme", o->dequantize_scheme);
+        key_bool(w, "mxfp4_out_in", o->mxfp4_out_in);
+        key_bool(w, "mxfp4_positive_zero", o->mxfp4_positive_zero);
+        key_bool(w, "decode_f16_first", o->decode_f16_first);
+        key_bool(w, "nan_scales", o->nan_scales);
+        tp_json_end_object(w);
+    }
     key_bool(w, "ignore_index", o->ignore_index);
     key_globs(w, "keep_dtype", &o->keep_dtype);
     key_globs(w, "include", &o->include);
@@ -105,7 +116,7 @@ static void put_casts(struct tp_json_writer *w, const struct tp_manifest_facts *
     tp_json_begin_array(w);
     for (size_t i = 0; i < f->cast_count; i++) {
         tp_json_begin_object(w);
-        key_string(w, "from", tp_dtype_name(f->casts[i].from));
+        key_string(w, "from", f->casts[i].scheme ? f->casts[i].scheme : tp_dtype_name(f->casts[i].from));
         key_string(w, "to", tp_dtype_numpy_name(f->casts[i].to));
         key_uint(w, "arrays", f->casts[i].array_count);
         key_uint(w, "values", f->casts[i].value_count);
@@ -195,6 +206,17 @@ static void put_extent(struct tp_json_writer *w, const struct tp_array *a, const
     tp_json_end_object(w);
 }
 
+/* The tensors that a logical one is made of: itself, or the codes and what decodes them. */
+static void put_sources(struct tp_json_writer *w, const struct tp_logical *l)
+{
+    tp_json_string(w, l->tensor->name, l->tensor->name_len);
+    if (!l->decoded)
+        return;
+    for (unsigned i = 0; i < TP_DECODED_PARTS; i++)
+        if (l->decoded->parts[i] && l->decoded->parts[i] != l->tensor)
+            tp_json_string(w, l->decoded->parts[i]->name, l->decoded->parts[i]->name_len);
+}
+
 static void put_array(struct tp_json_writer *w, const struct tp_plan *plan, const struct tp_array *a,
                       const struct tp_manifest_facts *f)
 {
@@ -208,13 +230,17 @@ static void put_array(struct tp_json_writer *w, const struct tp_plan *plan, cons
     tp_json_end_array(w);
     tp_json_key(w, "source");
     tp_json_begin_array(w);
+    const struct tp_decoded *decoded = NULL;
     for (uint32_t i = 0; i < a->piece_count; i++) {
-        const struct tp_tensor *t = plan->logicals[a->pieces[i].logical].tensor;
-        tp_json_string(w, t->name, t->name_len);
+        const struct tp_logical *l = &plan->logicals[a->pieces[i].logical];
+        put_sources(w, l);
+        decoded = l->decoded ? l->decoded : decoded;
     }
     tp_json_end_array(w);
     const char *source_dtype = tp_dtype_name((enum tp_dtype)a->source_dtype);
-    if (source_dtype)
+    if (decoded)
+        key_string(w, "scheme", decoded->scheme->name);
+    else if (source_dtype)
         key_string(w, "source_dtype", source_dtype);
     if (a->view != TP_DTYPE_NONE)
         key_string(w, "view", tp_dtype_numpy_name((enum tp_dtype)a->view));

@@ -17,6 +17,7 @@ struct worker {
     struct tp_move *move;
     struct tp_pool *pool;
     struct tp_hasher *hasher;
+    struct tp_reader_state reader; /* its scratch is for decoding */
     uint8_t *in, *out;     /* buffer_bytes each; `out` has a page more, so that it can begin anywhere in one */
     struct tp_result seen; /* of the block in work */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a whole page, so writes are too */
@@ -38,7 +39,7 @@ static uint64_t piece_limit(const struct worker *w, const struct tp_array *a, si
     unsigned item = tp_array_item_bytes(a);
     uint64_t limit = room / item;
     if (a->op == TP_OP_CAST) {
-        uint64_t in_limit = w->move->buffer_bytes * 8 / tp_dtype_bits((enum tp_dtype)a->source_dtype);
+        uint64_t in_limit = w->move->budget.buffer_bytes * 8 / tp_dtype_bits((enum tp_dtype)a->source_dtype);
         limit = limit < in_limit ? limit : in_limit;
     }
     return a->op == TP_OP_UNPACK_F4 ? limit & ~(uint64_t)1 : limit;
@@ -51,7 +52,7 @@ static enum tp_status make_run(struct worker *w, const struct tp_array *a, const
     const struct tp_kernels *k = m->kernels;
     const struct tp_logical *l = &m->plan->logicals[run->logical];
     uint8_t *target = a->op == TP_OP_COPY ? dst : w->in;
-    enum tp_status st = tp_logical_read(m->source, l, run->src_elem, run->elem_count, target, err);
+    enum tp_status st = tp_logical_read(&w->reader, l, run->src_elem, run->elem_count, target, err);
     if (st)
         return st;
     size_t n = (size_t)run->elem_count;
@@ -136,21 +137,25 @@ static enum tp_status flush(struct worker *w, bool all, struct tp_error *err)
 
 static size_t room(const struct worker *w)
 {
-    return w->move->buffer_bytes - w->fill;
+    return w->move->budget.buffer_bytes - w->fill;
 }
 
+/* A frame may be larger than the buffer (the header of a safetensors file): as much at a time as fits. */
 static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, struct tp_error *err)
 {
     const struct tp_move *m = w->move;
-    size_t size = m->format->frame(m->plan, file, k, w->out + w->fill, room(w));
-    if (size > room(w)) {
-        enum tp_status st = flush(w, false, err);
-        if (st)
-            return st;
-        size = m->format->frame(m->plan, file, k, w->out + w->fill, room(w));
+    for (size_t offset = 0;;) {
+        if (room(w) < TP_FRAME_MAX_BYTES) {
+            enum tp_status st = flush(w, false, err);
+            if (st)
+                return st;
+        }
+        size_t size = m->format->frame(m->plan, file, k, offset, w->out + w->fill, room(w));
+        if (size == 0)
+            return TP_OK;
+        w->fill += size;
+        offset += size;
     }
-    w->fill += size;
-    return TP_OK;
 }
 
 /* Overflow was found somewhere: nothing is written any more, but every array that narrows is still counted. */
@@ -160,7 +165,7 @@ static enum tp_status scan_block(struct worker *w, const struct span *s, uint64_
     if (a->op != TP_OP_CAST)
         return TP_OK;
     while (done < s->elem_count && !tp_pool_stopped(w->pool)) {
-        uint64_t limit = piece_limit(w, a, w->move->buffer_bytes);
+        uint64_t limit = piece_limit(w, a, w->move->budget.buffer_bytes);
         uint64_t n = s->elem_count - done < limit ? s->elem_count - done : limit;
         enum tp_status st = make(w, a, s->first_elem + done, n, w->out, err);
         if (st)
@@ -263,7 +268,7 @@ static enum tp_status check_block(struct worker *w, const struct tp_out_extent *
     for (uint64_t done = 0; done < size;) {
         if (tp_pool_stopped(w->pool))
             return TP_OK;
-        size_t n = size - done < m->buffer_bytes ? (size_t)(size - done) : m->buffer_bytes;
+        size_t n = size - done < m->budget.buffer_bytes ? (size_t)(size - done) : m->budget.buffer_bytes;
         enum tp_status st = tp_checkpoint_read_at(m->output, e->file, w->in, n, s.offset_bytes + done, err);
         if (st)
             return st;
@@ -299,7 +304,7 @@ static enum tp_status compare_block(struct worker *w, const struct tp_out_extent
     for (uint64_t done = 0; done < s.elem_count;) {
         if (tp_pool_stopped(w->pool))
             return TP_OK;
-        uint64_t limit = piece_limit(w, s.array, m->buffer_bytes), first = 0;
+        uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes), first = 0;
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
         size_t bytes = (size_t)(n * item);
         enum tp_status st = make(w, s.array, s.first_elem + done, n, w->out, err);
@@ -392,26 +397,32 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 /* Measured: code, libraries, stacks and the C library's own pools, with a margin. */
 #define FIXED_BYTES ((uint64_t)12 << 20)
 #define WORKER_BYTES ((uint64_t)512 << 10) /* stack and hash state, beside the buffers */
+#define SCRATCH_BEST ((uint64_t)12 << 20) /* a whole expert's codes */
 #define BUFFER_MIN ((uint64_t)128 << 10)
 #define BUFFER_BEST ((uint64_t)512 << 10) /* larger ones leave the cache of a core: slower, see bench/ */
 
-enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers,
-                              uint64_t max_memory_bytes, struct tp_error *err)
+enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes, bool decodes,
+                              struct tp_error *err)
 {
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
-    uint64_t budget = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
-    uint64_t least = FIXED_BYTES + WORKER_BYTES + 2 * BUFFER_MIN;
-    if (budget < least) {
-        tp_fail(err, TP_ERR_NOMEM, "--max-memory allows %" PRIu64 " bytes, one worker needs %" PRIu64, budget, least);
+    uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
+    uint64_t scratch_min = decodes ? TP_SCRATCH_MIN_BYTES : 0;
+    uint64_t worker_min = WORKER_BYTES + 2 * BUFFER_MIN + scratch_min;
+    uint64_t least = FIXED_BYTES + worker_min;
+    if (allowed < least) {
+        tp_fail(err, TP_ERR_NOMEM, "--max-memory allows %" PRIu64 " bytes, one worker needs %" PRIu64, allowed, least);
         return tp_err_hint(err, TP_ERR_NOMEM, "allow %" PRIu64 " MiB or more", (least >> 20) + 1);
     }
-    uint64_t room = budget - FIXED_BYTES;
-    uint64_t most = room / (WORKER_BYTES + 2 * BUFFER_MIN);
+    uint64_t most = (allowed - FIXED_BYTES) / worker_min;
     count = count > most ? (unsigned)most : count;
-    uint64_t buffer = (room / count - WORKER_BYTES) / 2 & ~((UINT64_C(64) << 10) - 1);
-    *workers = count;
-    *buffer_bytes = (size_t)(buffer > BUFFER_BEST ? BUFFER_BEST : buffer);
+    uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
+    uint64_t buffer = room / 2 & ~((UINT64_C(64) << 10) - 1);
+    buffer = buffer > BUFFER_BEST ? BUFFER_BEST : buffer;
+    uint64_t scratch = scratch_min + (room - 2 * buffer);
+    *budget = (struct tp_budget){.workers = count,
+                                 .buffer_bytes = (size_t)buffer,
+                                 .scratch_bytes = (size_t)(!decodes ? 0 : scratch > SCRATCH_BEST ? SCRATCH_BEST : scratch)};
     return TP_OK;
 }
 
@@ -421,8 +432,9 @@ static void free_worker(struct worker *w)
         return;
     tp_fd_close(w->fd);
     tp_hasher_free(w->hasher);
-    tp_host_free_aligned(w->in, w->move->buffer_bytes);
-    tp_host_free_aligned(w->out, w->move->buffer_bytes + PAGE);
+    tp_host_free_aligned(w->in, w->move->budget.buffer_bytes);
+    tp_host_free_aligned(w->out, w->move->budget.buffer_bytes + PAGE);
+    tp_host_free_aligned(w->reader.scratch.bytes, w->reader.scratch.size_bytes);
     free(w->path);
     free(w);
 }
@@ -435,9 +447,14 @@ static struct worker *new_worker(struct tp_move *move)
     w->move = move;
     w->fd = -1;
     w->hasher = tp_hasher_new(move->kernels);
-    w->in = tp_host_alloc_aligned(move->buffer_bytes);
-    w->out = tp_host_alloc_aligned(move->buffer_bytes + PAGE);
-    if (w->hasher && w->in && w->out)
+    w->in = tp_host_alloc_aligned(move->budget.buffer_bytes);
+    w->out = tp_host_alloc_aligned(move->budget.buffer_bytes + PAGE);
+    w->reader = (struct tp_reader_state){.ck = move->source, .kernels = move->kernels};
+    w->reader.scratch.size_bytes = move->plan->decoded_count ? move->budget.scratch_bytes : 0;
+    if (w->reader.scratch.size_bytes)
+        w->reader.scratch.bytes = tp_host_alloc_aligned(w->reader.scratch.size_bytes);
+    bool has_scratch = w->reader.scratch.bytes || w->reader.scratch.size_bytes == 0;
+    if (w->hasher && w->in && w->out && has_scratch)
         return w;
     free_worker(w);
     return NULL;
@@ -464,11 +481,11 @@ enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err)
 {
     static const enum tp_phase phase_of[] = {TP_PHASE_CONVERT, TP_PHASE_VERIFY, TP_PHASE_COMPARE};
     struct tp_task_list list;
-    enum tp_status st = tp_tasks_build(&list, move->plan, move->workers, err);
+    enum tp_status st = tp_tasks_build(&list, move->plan, move->budget.workers, err);
     if (st)
         return st;
-    unsigned workers = move->workers < list.count ? move->workers : (unsigned)list.count;
-    void **states = calloc(move->workers, sizeof *states);
+    unsigned workers = move->budget.workers < list.count ? move->budget.workers : (unsigned)list.count;
+    void **states = calloc(move->budget.workers, sizeof *states);
     bool ok = states != NULL;
     for (unsigned i = 0; ok && i < workers; i++)
         ok = (states[i] = new_worker(move)) != NULL;

@@ -26,6 +26,12 @@ struct tp_mismatch {
     uint64_t elem_count; /* is_value: how many of the block differ */
 };
 
+struct tp_budget {
+    unsigned workers;
+    size_t buffer_bytes;  /* of each of a worker's two buffers; a multiple of 64 KiB */
+    size_t scratch_bytes; /* of a worker that decodes */
+};
+
 enum tp_move_mode { TP_MOVE_WRITE, TP_MOVE_CHECK, TP_MOVE_COMPARE };
 
 struct tp_move {
@@ -39,8 +45,7 @@ struct tp_move {
     struct tp_digest *digests;          /* block_count; written by WRITE, expected by the others (NULL: not known) */
     struct tp_result *results;          /* result_count; WRITE */
     bool saturate, stop_at_overflow;
-    unsigned workers;
-    size_t buffer_bytes; /* of each of a worker's two buffers; a multiple of 64 KiB */
+    struct tp_budget budget;
     tp_progress_fn progress;
     void *progress_user;
     /* CHECK, COMPARE: what was found, unordered; the caller frees. */
@@ -51,9 +56,9 @@ struct tp_move {
 
 enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 
-/* How many workers and how large their buffers, under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with
- * the smallest budget that would do when it is too small even for one worker. */
-enum tp_status tp_move_budget(unsigned *workers, size_t *buffer_bytes, unsigned wanted_workers,
-                              uint64_t max_memory_bytes, struct tp_error *err);
+/* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the smallest
+ * budget that would do when it is too small even for one worker. */
+enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes, bool decodes,
+                              struct tp_error *err);
 
 #endif

@@ -16,7 +16,9 @@ struct builder {
     struct tp_plan *plan;
     const struct tp_checkpoint *source;
     const struct tp_convert_options *options;
-    bool *selected; /* by tensor */
+    struct tp_logical *all; /* what there is to choose from */
+    size_t count;
+    bool *selected; /* by index in `all` */
     struct tp_error *err;
 };
 
@@ -76,15 +78,14 @@ static bool matches_any(const struct tp_glob_list *globs, const char *name)
 /* A glob that matches no tensor at all is a typing error, and would silently do nothing. */
 static enum tp_status check_globs_match(const struct builder *b, const struct tp_glob_list *globs, const char *option)
 {
-    uint32_t count = tp_checkpoint_tensor_count(b->source);
     for (size_t g = 0; g < globs->count; g++) {
         bool hit = false;
-        for (uint32_t i = 0; i < count && !hit; i++)
-            hit = tp_glob_match(globs->items[g], tp_checkpoint_tensor(b->source, i)->name);
+        for (size_t i = 0; i < b->count && !hit; i++)
+            hit = tp_glob_match(globs->items[g], tp_logical_name(&b->all[i]));
         if (!hit) {
             char shown[256];
             tp_text_printable(shown, sizeof shown, globs->items[g], strlen(globs->items[g]));
-            tp_fail(b->err, TP_ERR_USAGE, "%s '%s' matches none of the %" PRIu32 " tensors", option, shown, count);
+            tp_fail(b->err, TP_ERR_USAGE, "%s '%s' matches none of the %zu tensors", option, shown, b->count);
             return tp_err_hint(b->err, TP_ERR_USAGE, "tensorport inspect --all lists their names");
         }
     }
@@ -100,11 +101,9 @@ static enum tp_status check_groups_whole(const struct builder *b)
     uint32_t *chosen = calloc(group_count, sizeof *chosen);
     if (!chosen)
         return tp_fail_nomem(b->err);
-    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
-        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
-        if (b->selected[i] && t->group != TP_NO_GROUP)
-            chosen[t->group]++;
-    }
+    for (size_t i = 0; i < b->count; i++)
+        if (b->selected[i] && tp_logical_group(&b->all[i]) != TP_NO_GROUP)
+            chosen[tp_logical_group(&b->all[i])]++;
     struct offenders o = {.count = 0};
     for (uint32_t g = 0; g < group_count; g++) {
         const struct tp_group *group = tp_checkpoint_group(b->source, g);
@@ -123,7 +122,6 @@ static enum tp_status check_groups_whole(const struct builder *b)
 static enum tp_status select_tensors(struct builder *b)
 {
     const struct tp_convert_options *opt = b->options;
-    uint32_t count = tp_checkpoint_tensor_count(b->source);
     enum tp_status st = check_globs_match(b, &opt->include, "--include");
     if (!st)
         st = check_globs_match(b, &opt->exclude, "--exclude");
@@ -131,15 +129,15 @@ static enum tp_status select_tensors(struct builder *b)
         st = check_globs_match(b, &opt->keep_dtype, "--keep-dtype");
     if (st)
         return st;
-    uint32_t chosen = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const char *name = tp_checkpoint_tensor(b->source, i)->name;
+    size_t chosen = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const char *name = tp_logical_name(&b->all[i]);
         b->selected[i] =
             (opt->include.count == 0 || matches_any(&opt->include, name)) && !matches_any(&opt->exclude, name);
         chosen += b->selected[i];
     }
-    if (chosen == 0 && count > 0)
-        return tp_fail(b->err, TP_ERR_USAGE, "--include and --exclude leave none of the %" PRIu32 " tensors", count);
+    if (chosen == 0 && b->count > 0)
+        return tp_fail(b->err, TP_ERR_USAGE, "--include and --exclude leave none of the %zu tensors", b->count);
     return check_groups_whole(b);
 }
 
@@ -160,19 +158,31 @@ static bool is_recent(enum tp_dtype dtype)
            dtype == TP_F4_UNPACKED;
 }
 
-/* What becomes of a tensor: its dtype in the output and how it gets there. */
-static void choose_dtype(const struct builder *b, const struct tp_tensor *t, struct tp_array *a)
+/* config.json's own dtype, where it names one that numbers can be decoded to; else bfloat16. */
+static enum tp_dtype model_dtype(const struct tp_checkpoint *source)
 {
-    enum tp_dtype from = (enum tp_dtype)t->dtype;
+    const char *name = tp_checkpoint_facts(source)->torch_dtype;
+    enum tp_dtype dtype = name ? tp_dtype_from_numpy_name(name, strlen(name)) : TP_DTYPE_NONE;
+    return dtype == TP_F16 || dtype == TP_F32 ? dtype : TP_BF16;
+}
+
+static enum tp_dtype wanted_dtype(const struct builder *b, const struct tp_logical *l, enum tp_dtype from)
+{
+    enum tp_dtype kept = l->decoded ? model_dtype(b->source) : from;
+    enum tp_dtype wanted = precision_dtype[b->options->precision];
+    return wanted == TP_DTYPE_NONE || matches_any(&b->options->keep_dtype, tp_logical_name(l)) ? kept : wanted;
+}
+
+/* What becomes of a tensor: its dtype in the output and how it gets there. */
+static void choose_dtype(const struct builder *b, const struct tp_logical *l, struct tp_array *a)
+{
+    enum tp_dtype from = (enum tp_dtype)l->dtype;
     enum tp_dtype to = from;
     a->view = TP_DTYPE_NONE;
     a->op = TP_OP_COPY;
-    if (tp_dtype_class(from) == TP_CLASS_FLOAT && t->group == TP_NO_GROUP) {
-        enum tp_dtype wanted = precision_dtype[b->options->precision];
-        if (wanted != TP_DTYPE_NONE && wanted != from && !matches_any(&b->options->keep_dtype, t->name)) {
-            to = wanted;
-            a->op = TP_OP_CAST;
-        }
+    if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_logical_group(l) == TP_NO_GROUP) {
+        to = wanted_dtype(b, l, from);
+        a->op = to == from ? TP_OP_COPY : TP_OP_CAST;
     } else if (b->options->compat && is_recent(from)) {
         to = TP_U8;
         a->view = (uint8_t)from;
@@ -187,9 +197,9 @@ static void choose_dtype(const struct builder *b, const struct tp_tensor *t, str
 static enum tp_status check_dtypes(const struct builder *b)
 {
     struct offenders six = {.count = 0}, odd = {.count = 0};
-    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
-        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
-        if (!b->selected[i])
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tp_tensor *t = b->all[i].tensor;
+        if (!b->selected[i] || b->all[i].decoded)
             continue;
         if (t->dtype == TP_F6_E2M3 || t->dtype == TP_F6_E3M2)
             offend(&six, t->name, t->name_len, tp_dtype_name((enum tp_dtype)t->dtype));
@@ -246,7 +256,7 @@ static enum tp_status check_tree(const struct builder *b)
         const struct tp_array *a = &plan->arrays[i];
         const char *why = bad_path(a->path, a->path_len, nested);
         if (why)
-            offend(&bad, plan->logicals[i].tensor->name, plan->logicals[i].tensor->name_len, why);
+            offend(&bad, tp_logical_name(&plan->logicals[i]), tp_logical_name_len(&plan->logicals[i]), why);
         sorted[i] = a;
     }
     qsort(sorted, plan->array_count, sizeof *sorted, compare_paths);
@@ -273,34 +283,34 @@ static enum tp_status check_tree(const struct builder *b)
 
 /* ---- arrays ---- */
 
-static enum tp_status set_path(const struct builder *b, struct tp_array *a, const struct tp_tensor *t)
+static enum tp_status set_path(const struct builder *b, struct tp_array *a, const struct tp_logical *l)
 {
-    a->path = t->name;
-    a->path_len = t->name_len;
-    if (b->options->tree == TP_TREE_FLAT || !memchr(t->name, '.', t->name_len))
+    a->path = tp_logical_name(l);
+    a->path_len = tp_logical_name_len(l);
+    if (b->options->tree == TP_TREE_FLAT || !memchr(a->path, '.', a->path_len))
         return TP_OK;
-    char *path = tp_arena_strndup(&b->plan->arena, t->name, t->name_len);
+    char *path = tp_arena_strndup(&b->plan->arena, a->path, a->path_len);
     if (!path)
         return tp_fail_nomem(b->err);
-    for (size_t i = 0; i < t->name_len; i++)
+    for (size_t i = 0; i < a->path_len; i++)
         if (path[i] == '.')
             path[i] = '\0';
     a->path = path;
     return TP_OK;
 }
 
-static enum tp_status set_shape(const struct builder *b, struct tp_array *a, const struct tp_tensor *t)
+static enum tp_status set_shape(const struct builder *b, struct tp_array *a, const struct tp_logical *l)
 {
-    a->rank = t->rank;
-    a->shape = t->shape;
-    a->elem_count = t->elem_count;
+    a->rank = tp_logical_rank(l);
+    a->shape = tp_logical_shape(l);
+    a->elem_count = tp_logical_elem_count(l);
     if (a->view != TP_F4)
         return TP_OK;
-    uint64_t *halved = tp_arena_alloc(&b->plan->arena, t->rank * sizeof *halved);
+    uint64_t *halved = tp_arena_alloc(&b->plan->arena, a->rank * sizeof *halved);
     if (!halved)
         return tp_fail_nomem(b->err);
-    memcpy(halved, t->shape, t->rank * sizeof *halved);
-    halved[t->rank - 1] /= 2;
+    memcpy(halved, a->shape, a->rank * sizeof *halved);
+    halved[a->rank - 1] /= 2;
     a->shape = halved;
     a->elem_count /= 2;
     return TP_OK;
@@ -311,7 +321,7 @@ static bool is_counted(const struct tp_array *a)
     return tp_dtype_class((enum tp_dtype)a->source_dtype) == TP_CLASS_FLOAT || a->source_dtype == TP_BOOL;
 }
 
-static enum tp_status add_array(struct builder *b, const struct tp_tensor *t)
+static enum tp_status add_array(struct builder *b, const struct tp_logical *from)
 {
     struct tp_plan *plan = b->plan;
     struct tp_array *a = &plan->arrays[plan->array_count];
@@ -319,47 +329,54 @@ static enum tp_status add_array(struct builder *b, const struct tp_tensor *t)
     struct tp_piece *piece = tp_arena_alloc(&plan->arena, sizeof *piece);
     if (!piece)
         return tp_fail_nomem(b->err);
-    *a = (struct tp_array){
-        .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = t->group};
-    choose_dtype(b, t, a);
-    enum tp_status st = set_path(b, a, t);
+    *a = (struct tp_array){.pieces = piece,
+                           .piece_count = 1,
+                           .first_extent = TP_NONE,
+                           .result = TP_NONE,
+                           .group = tp_logical_group(from)};
+    choose_dtype(b, from, a);
+    enum tp_status st = set_path(b, a, from);
     if (!st)
-        st = set_shape(b, a, t);
+        st = set_shape(b, a, from);
     if (st)
         return st;
     if (is_counted(a))
         a->result = plan->result_count++;
-    *l = (struct tp_logical){t, a->view != TP_DTYPE_NONE ? (uint8_t)TP_U8 : t->dtype};
+    *l = *from;
+    if (a->view != TP_DTYPE_NONE)
+        l->dtype = TP_U8;
     *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count, .run_elems = a->elem_count};
     plan->logical_count++;
     plan->array_count++;
-    plan->read_bytes += t->size_bytes;
+    plan->decoded_count += l->decoded != NULL;
+    plan->read_bytes += tp_logical_source_bytes(from);
     plan->payload_bytes += a->elem_count * tp_array_item_bytes(a);
     return TP_OK;
 }
 
+/* Values that the arrays stand for: codes count as what they encode, their scales as nothing. */
 static void count_parameters(struct builder *b)
 {
-    uint32_t count = tp_checkpoint_tensor_count(b->source);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tp_logical *l = &b->all[i];
+        uint32_t group = tp_logical_group(l);
         if (!b->selected[i])
             continue;
-        if (t->group == TP_NO_GROUP)
-            b->plan->parameter_count += t->elem_count;
-        else if (tp_checkpoint_group(b->source, t->group)->codes == i)
-            b->plan->parameter_count += tp_checkpoint_group(b->source, t->group)->parameter_count;
+        if (group == TP_NO_GROUP)
+            b->plan->parameter_count += tp_logical_elem_count(l);
+        else if (tp_checkpoint_tensor(b->source, tp_checkpoint_group(b->source, group)->codes) == l->tensor)
+            b->plan->parameter_count += tp_checkpoint_group(b->source, group)->parameter_count;
     }
 }
 
 /* The largest array, as bytes written, must still be countable: an F4 tensor doubles, a cast at most quadruples. */
 static enum tp_status check_sizes(const struct builder *b)
 {
-    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++) {
-        const struct tp_tensor *t = tp_checkpoint_tensor(b->source, i);
-        if (b->selected[i] && t->elem_count > (UINT64_MAX >> 8)) {
-            tp_fail(b->err, TP_ERR_LIMIT, "%" PRIu64 " elements are more than can be converted", t->elem_count);
-            return tp_err_tensor(b->err, TP_ERR_LIMIT, t->name, t->name_len);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tp_logical *l = &b->all[i];
+        if (b->selected[i] && tp_logical_elem_count(l) > (UINT64_MAX >> 8)) {
+            tp_fail(b->err, TP_ERR_LIMIT, "%" PRIu64 " elements are more than can be converted", tp_logical_elem_count(l));
+            return tp_err_tensor(b->err, TP_ERR_LIMIT, tp_logical_name(l), tp_logical_name_len(l));
         }
     }
     return TP_OK;
@@ -367,29 +384,38 @@ static enum tp_status check_sizes(const struct builder *b)
 
 static enum tp_status note_what_stays(const struct builder *b)
 {
-    uint32_t dropped = 0;
-    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(b->source); i++)
+    size_t dropped = 0;
+    for (size_t i = 0; i < b->count; i++)
         dropped += !b->selected[i];
-    if (dropped && !tp_list_add(&b->plan->notes, "%" PRIu32 " tensors left out by --include and --exclude", dropped))
+    if (dropped && !tp_list_add(&b->plan->notes, "%zu tensors left out by --include and --exclude", dropped))
         return tp_fail_nomem(b->err);
     return TP_OK;
 }
 
 static enum tp_status add_arrays(struct builder *b)
 {
-    uint32_t count = tp_checkpoint_tensor_count(b->source);
     size_t chosen = 0;
-    for (uint32_t i = 0; i < count; i++)
+    for (size_t i = 0; i < b->count; i++)
         chosen += b->selected[i];
     b->plan->arrays = malloc((chosen + 1) * sizeof *b->plan->arrays);
     b->plan->logicals = malloc((chosen + 1) * sizeof *b->plan->logicals);
     if (!b->plan->arrays || !b->plan->logicals)
         return tp_fail_nomem(b->err);
     enum tp_status st = TP_OK;
-    for (uint32_t i = 0; i < count && !st; i++)
+    for (size_t i = 0; i < b->count && !st; i++)
         if (b->selected[i])
-            st = add_array(b, tp_checkpoint_tensor(b->source, i));
+            st = add_array(b, &b->all[i]);
     return st;
+}
+
+static enum tp_status gather(struct builder *b)
+{
+    enum tp_status st =
+        tp_logicals_build(&b->all, &b->count, &b->plan->arena, &b->plan->notes, b->source, b->options, b->err);
+    if (st)
+        return st;
+    b->selected = calloc(b->count + 1, sizeof *b->selected);
+    return b->selected ? TP_OK : tp_fail_nomem(b->err);
 }
 
 enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *source,
@@ -397,8 +423,9 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
 {
     *plan = (struct tp_plan){.array_count = 0};
     struct builder b = {.plan = plan, .source = source, .options = options, .err = err};
-    b.selected = calloc((size_t)tp_checkpoint_tensor_count(source) + 1, sizeof *b.selected);
-    enum tp_status st = b.selected ? select_tensors(&b) : tp_fail_nomem(err);
+    enum tp_status st = gather(&b);
+    if (!st)
+        st = select_tensors(&b);
     if (!st)
         st = check_dtypes(&b);
     if (!st)
@@ -412,6 +439,7 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
     if (!st)
         count_parameters(&b);
     free(b.selected);
+    free(b.all);
     if (st)
         tp_plan_release(plan);
     return st;

@@ -74,7 +74,7 @@ struct tp_out_file {
 };
 
 struct tp_plan {
-    struct tp_arena arena; /* paths, shapes, pieces, names */
+    struct tp_arena arena; /* paths, shapes, pieces, names, decoded tensors */
     struct tp_logical *logicals;
     struct tp_array *arrays; /* in source order */
     struct tp_out_extent *extents;
@@ -83,8 +83,10 @@ struct tp_plan {
     size_t logical_count, array_count, extent_count, file_count, leaf_count;
     uint64_t block_count;
     uint32_t result_count;
+    uint32_t decoded_count;
     uint64_t payload_bytes, read_bytes, parameter_count;
     struct tp_list notes;
+    const struct tp_metadata *metadata; /* of the source, borrowed; or NULL */
 };
 
 /* The arrays of the output; files and extents are the layout's. On failure `plan` is empty. */
@@ -92,10 +94,12 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
                              const struct tp_convert_options *options, struct tp_error *err);
 void tp_plan_release(struct tp_plan *plan);
 
-/* Bytes of one element of an array as written. */
+/* Bytes of one element of an array as written. An array written as F4 or F6 counts the bytes that hold its codes, not
+ * the codes: elem_count, pieces and extents are in bytes, only the shape is not. */
 static inline unsigned tp_array_item_bytes(const struct tp_array *a)
 {
-    return tp_dtype_bits((enum tp_dtype)a->dtype) / 8;
+    unsigned bits = tp_dtype_bits((enum tp_dtype)a->dtype);
+    return bits < 8 ? 1 : bits / 8;
 }
 
 static inline uint64_t tp_extent_block_count(const struct tp_out_extent *e)

@@ -18,6 +18,7 @@
 
 #include <fenv.h>
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -365,6 +366,185 @@ static bool digests_are_interchangeable(const struct tp_kernels *k)
     return good;
 }
 
+/* -- Small floats: every level against the formats' definitions -- */
+
+/* OCP 8-bit formats, E2M1, and the FNUZ kinds of ml_dtypes. */
+static double small_value(unsigned code, int exponent_bits, int mantissa_bits, int bias)
+{
+    const unsigned magnitude = code & ((1u << (exponent_bits + mantissa_bits)) - 1);
+    const int exponent = (int)(magnitude >> mantissa_bits), mantissa = (int)(magnitude & ((1u << mantissa_bits) - 1));
+    const double value = exponent ? ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits)
+                                  : ldexp(mantissa, 1 - bias - mantissa_bits);
+    return code != magnitude ? -value : value;
+}
+
+static double f8_value(unsigned code, enum tp_f8_kind kind)
+{
+    const unsigned magnitude = code & 0x7f;
+    switch (kind) {
+    case TP_F8_KIND_E4M3:
+        return magnitude == 0x7f ? NAN : small_value(code, 4, 3, 7);
+    case TP_F8_KIND_E5M2:
+        if (magnitude >= 0x7c)
+            return magnitude > 0x7c ? NAN : code == magnitude ? INFINITY : -INFINITY;
+        return small_value(code, 5, 2, 15);
+    case TP_F8_KIND_E4M3FNUZ:
+        return code == 0x80 ? NAN : small_value(code, 4, 3, 8);
+    default:
+        return code == 0x80 ? NAN : small_value(code, 5, 2, 16);
+    }
+}
+
+/* The product of two F32 is exact as double. A NaN has the sign of the code. */
+static uint32_t product_bits(double value, double scale, bool negative)
+{
+    const float product = (float)(value * scale);
+    uint32_t bits;
+    memcpy(&bits, &product, sizeof bits);
+    return isnan(product) ? (negative ? 0xffc00000 : 0x7fc00000) : bits;
+}
+
+static uint32_t f4_bits(unsigned code, double scale, bool positive_zero)
+{
+    const bool negative = code > 8 || (code == 8 && !positive_zero);
+    const double magnitude = small_value(code & 7, 2, 1, 1);
+    return product_bits(negative ? -magnitude : magnitude, scale, negative);
+}
+
+static float small_scale(unsigned round)
+{
+    static const uint32_t special[] = {0x3f800000, 0,          0x80000000, 1,          0x80000001, 0x007fffff,
+                                       0x00800000, 0x3951b717, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000,
+                                       0xffc12345, 0x7b7fffff, 0x7b800000, 0x7a800000, 0xbf800000, 0x3e449ba6};
+    uint32_t bits = (uint32_t)random_u64();
+    if (round % 3 == 0) /* what checkpoints hold */
+        bits = 0x38000000 + bits % 0x08000000;
+    if (round < COUNT_OF(special))
+        bits = special[round];
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+enum small_what { F8, F4, MXFP4 };
+
+struct small_call {
+    const struct tp_kernels *k;
+    enum small_what what;
+    enum tp_f8_kind kind;
+    float scale;
+    bool positive_zero;
+};
+
+/* `n` values (of MXFP4: blocks) from `source`, and `exponents` */
+static bool check_small(const struct small_call *c, const uint8_t *source, const uint8_t *exponents, size_t n,
+                        uint8_t *target, bool strange_mode)
+{
+    const size_t values = c->what == MXFP4 ? 32 * n : n;
+    uint32_t *want = (void *)expected_bytes;
+    for (size_t i = 0; i < values; i++) {
+        const unsigned code = c->what == F8 ? source[i] : source[i / 2] >> (i % 2 * 4) & 15u;
+        const double scale = c->what != MXFP4           ? (double)c->scale
+                             : exponents[i / 32] == 255 ? NAN
+                                                        : ldexp(1, exponents[i / 32] - 127);
+        want[i] = c->what == F8 ? product_bits(f8_value(code, c->kind), scale, code > 127)
+                                : f4_bits(code, scale, c->positive_zero);
+    }
+    guards_set(target, 4 * values);
+    for (size_t i = 0; i < 4 * values; i++)
+        target[i] = (uint8_t)~expected_bytes[i];
+    if (strange_mode)
+        float_mode_set(true);
+    if (c->what == F8)
+        c->k->f8_to_f32((void *)target, source, n, c->kind, c->scale);
+    else if (c->what == F4)
+        c->k->f4_to_f32((void *)target, source, n, c->scale, c->positive_zero);
+    else
+        c->k->mxfp4_to_f32((void *)target, source, exponents, n, c->positive_zero);
+    bool good = !strange_mode || float_mode_is_strange();
+    if (strange_mode)
+        float_mode_set(false);
+    good = guards_hold(target, 4 * values) && good;
+    for (size_t i = 0; i < values && good; i++) {
+        uint32_t got;
+        memcpy(&got, target + 4 * i, sizeof got);
+        good = got == want[i];
+        if (!good)
+            printf("# %d, kind %d, value %zu of %zu, scale %a: got %08" PRIx32 ", expected %08" PRIx32 "\n",
+                   (int)c->what, (int)c->kind, i, values, (double)c->scale, got, want[i]);
+    }
+    return good;
+}
+
+/* One call at a place, with codes of any kind, or only such as no level finds hard. */
+static bool small_call_at(struct small_call *c, size_t n, enum place place, size_t offset, unsigned round)
+{
+    static uint8_t exponents[1024];
+    const size_t bytes = c->what == F8 ? n : c->what == F4 ? n / 2 : 16 * n;
+    const size_t values = c->what == MXFP4 ? 32 * n : n;
+    uint8_t *source = placed(source_region, bytes, place, offset);
+    uint8_t *target = placed(target_region, 4 * values, place, 4 * ((offset * 29 + n) % 16));
+    for (size_t i = 0; i < bytes; i++)
+        source[i] = (uint8_t)(random_u64() & (c->what == F8 && round % 2 ? 0xbb : 0xff));
+    for (size_t i = 0; c->what == MXFP4 && i < n; i++)
+        exponents[i] = (uint8_t)(round % 2 ? 100 + random_below(60) : random_u64());
+    c->scale = small_scale(round);
+    c->positive_zero = random_below(2);
+    return check_small(c, source, exponents, n, target, round % 7 == 0);
+}
+
+static bool small_floats_are_decoded(struct small_call c)
+{
+    bool good = true;
+    unsigned round = 0;
+    for (size_t n = 0; n < (c.what == MXFP4 ? 20 : LENGTHS) && good; n += c.what == F4 ? 2 : 1)
+        for (size_t offset = 0; offset < 66 && good; offset++)
+            good = small_call_at(&c, n, offset < 64 ? AT_OFFSET : offset == 64 ? AT_START : AT_END, offset, round++);
+    for (unsigned i = 0; i < 400 && good; i++)
+        good = small_call_at(&c, random_below(c.what == MXFP4 ? 500 : 2000) * 2, i % 2 ? AT_OFFSET : AT_END, i % 64, i);
+    return good;
+}
+
+/* Each code with each exponent; each code with extreme scales. */
+static bool every_small_float_is_decoded(const struct tp_kernels *k)
+{
+    bool good = true;
+    uint8_t codes[256], exponent;
+    for (unsigned i = 0; i < 256; i++)
+        codes[i] = (uint8_t)i;
+    for (unsigned i = 0; i < 1024 && good; i++) {
+        struct small_call c = {.k = k, .what = F8, .kind = (enum tp_f8_kind)(i % 4), .scale = small_scale(i / 4)};
+        uint8_t *target = target_region + GUARD_BYTES;
+        good = check_small(&c, codes, NULL, 256, target, i / 4 % 2);
+        for (unsigned from = 0; from < 256 && good; from += 32) /* no hard code beside */
+            good = check_small(&c, codes + from, NULL, 32, target, false);
+        c.what = F4;
+        c.positive_zero = i % 2;
+        good = good && check_small(&c, codes, NULL, 512, target, i % 4 > 1);
+        c.what = MXFP4;
+        exponent = (uint8_t)(i / 4);
+        for (unsigned from = 0; from < 256 && good; from += 16)
+            good = check_small(&c, codes + from, &exponent, 1, target, i % 4 > 1);
+    }
+    return good;
+}
+
+static void test_small_floats(const struct tp_kernels *k)
+{
+    static const char *const names[] = {"e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz"};
+    const char *level = tp_level_name(k->level);
+    char what[64];
+    report(every_small_float_is_decoded(k), level, "f8, f4, mxfp4 -> f32: every code, extreme scales");
+    for (unsigned kind = 0; kind < TP_F8_KIND_COUNT; kind++) {
+        (void)snprintf(what, sizeof what, "%s -> f32: lengths and offsets", names[kind]);
+        report(small_floats_are_decoded((struct small_call){.k = k, .what = F8, .kind = (enum tp_f8_kind)kind}), level,
+               what);
+    }
+    report(small_floats_are_decoded((struct small_call){.k = k, .what = F4}), level, "f4 -> f32: lengths and offsets");
+    report(small_floats_are_decoded((struct small_call){.k = k, .what = MXFP4}), level,
+           "mxfp4 -> f32: lengths and offsets");
+}
+
 /* -- Statistics and the choice of a level -- */
 
 static void test_stats(void)
@@ -391,7 +571,8 @@ static void test_choice(void)
     TP_EACH_CAST(IS_SET)
     for (unsigned i = 0; i < TP_KIND_COUNT; i++)
         all = all && k.measure[i] && !k.cast[i][i] && !k.cast[i][TP_KIND_F64];
-    report(all && k.unpack_f4 && k.count_not_bool && k.xxh3_update, "choice", "fills every slot and no other");
+    report(all && k.unpack_f4 && k.f8_to_f32 && k.f4_to_f32 && k.mxfp4_to_f32 && k.count_not_bool && k.xxh3_update,
+           "choice", "fills every slot and no other");
     printf("# best level here: %s\n", tp_level_name(k.level));
 }
 
@@ -476,6 +657,7 @@ static void test_level(enum tp_level level, bool exhaustive)
     test_outside(&k);
     report(f4_is_unpacked(&k), tp_level_name(level), "unpack_f4");
     report(not_bools_are_counted(&k), tp_level_name(level), "count_not_bool");
+    test_small_floats(&k);
     report(digests_are_interchangeable(&k), tp_level_name(level), "xxh3_update goes on from any level");
     if (level == TP_LEVEL_SCALAR)
         return;

@@ -3,8 +3,10 @@
  * digest is NEON code at the scalar level already. */
 #include "kernels/blocks.h"
 #include "kernels/each.h"
+#include "kernels/small_floats.h"
 
 #include <arm_neon.h>
+#include <math.h>
 #include <string.h>
 
 /* -- Statistics: the vocabulary of lanes.inc.h. A vec is bytes, reinterpreted where the width matters -- */
@@ -289,11 +291,125 @@ static uint64_t count_not_bool(const uint8_t *src, size_t n)
     return count;
 }
 
+/* -- Small floats, sixteen codes a step -- */
+
+/* An E4M3 or E5M2 code is an F16 but for its bias: its bits move, and the factor makes up for the bias. Codes whose
+ * exponent means something else there (infinity, NaN) are left to the definition, and so are E5M2FNUZ, whose exponents
+ * F16 has not got, and scales that leave no room for the factor. */
+static inline void step_f8(float *dst, const uint8_t *src, enum tp_f8_kind kind, float scale, float factor)
+{
+    const uint8x16_t codes = vld1q_u8(src), magnitudes = vandq_u8(codes, vdupq_n_u8(0x7f));
+    const uint8x16_t special = kind == TP_F8_KIND_E4M3   ? vceqq_u8(magnitudes, vdupq_n_u8(0x7f))
+                               : kind == TP_F8_KIND_E5M2 ? vcgtq_u8(magnitudes, vdupq_n_u8(0x7b))
+                                                         : vceqq_u8(codes, vdupq_n_u8(0x80));
+    if (vmaxvq_u8(special) != 0) {
+        tp_f8_to_f32_scalar(dst, src, 16, kind, scale);
+        return;
+    }
+    uint16x8_t halves[2] = {vshll_n_u8(vget_low_u8(codes), 8), vshll_n_u8(vget_high_u8(codes), 8)};
+    for (unsigned i = 0; i < 2; i++) {
+        uint16x8_t x = halves[i];
+        if (kind != TP_F8_KIND_E5M2) /* one more bit of exponent; the sign is doubled on the way */
+            x = vandq_u16(vreinterpretq_u16_s16(vshrq_n_s16(vreinterpretq_s16_u16(x), 1)), vdupq_n_u16(0xbfff));
+        const float16x8_t value = vreinterpretq_f16_u16(x);
+        vst1q_f32(dst + 8 * i, vmulq_n_f32(vcvt_f32_f16(vget_low_f16(value)), factor));
+        vst1q_f32(dst + 8 * i + 4, vmulq_n_f32(vcvt_high_f32_f16(value), factor));
+    }
+}
+
+static inline void run_f8(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale, float factor)
+{
+    for (size_t i = 0; i < n - 16; i += 16)
+        step_f8(dst + i, src + i, kind, scale, factor);
+    step_f8(dst + n - 16, src + n - 16, kind, scale, factor); /* the last step overlaps the one before */
+}
+
+static void f8_to_f32(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale)
+{
+    if (n < 16 || kind == TP_F8_KIND_E5M2FNUZ || !tp_is_below(scale, 0x1p119f)) {
+        tp_f8_to_f32_scalar(dst, src, n, kind, scale);
+        return;
+    }
+    const volatile float kept = scale; /* not to be multiplied before the mode is plain */
+    const uint64_t mode = tp_float_mode_plain();
+    if (kind == TP_F8_KIND_E4M3)
+        run_f8(dst, src, n, TP_F8_KIND_E4M3, scale, kept * 0x1p8f);
+    else if (kind == TP_F8_KIND_E5M2)
+        run_f8(dst, src, n, TP_F8_KIND_E5M2, scale, kept);
+    else
+        run_f8(dst, src, n, TP_F8_KIND_E4M3FNUZ, scale, kept * 0x1p7f);
+    tp_float_mode_restore(mode);
+}
+
+/* E2M1 as the upper half of an F32, that is, as BF16: a table for either byte. */
+struct f4_tables {
+    uint8x16_t upper, lower;
+};
+
+static inline struct f4_tables f4_tables_make(bool positive_zero)
+{
+    static const uint8_t lower[16] = {0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0, 0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0};
+    const uint8_t zero = positive_zero ? 0 : 0x80;
+    const uint8_t upper[16] = {0,    0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40,
+                               zero, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0};
+    return (struct f4_tables){vld1q_u8(upper), vld1q_u8(lower)};
+}
+
+static inline void step_f4(float *dst, const uint8_t *src, struct f4_tables tables, float factor)
+{
+    const uint8x8_t bytes = vld1_u8(src), low = vand_u8(bytes, vdup_n_u8(15)), high = vshr_n_u8(bytes, 4);
+    const uint8x16_t codes = vcombine_u8(vzip1_u8(low, high), vzip2_u8(low, high));
+    const uint8x16_t upper = vqtbl1q_u8(tables.upper, codes), lower = vqtbl1q_u8(tables.lower, codes);
+    const uint16x8_t halves[2] = {vreinterpretq_u16_u8(vzip1q_u8(lower, upper)),
+                                  vreinterpretq_u16_u8(vzip2q_u8(lower, upper))};
+    for (unsigned i = 0; i < 2; i++) {
+        const float32x4_t a = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(halves[i]), 16));
+        const float32x4_t b = vreinterpretq_f32_u32(vshll_high_n_u16(halves[i], 16));
+        vst1q_f32(dst + 8 * i, vmulq_n_f32(a, factor));
+        vst1q_f32(dst + 8 * i + 4, vmulq_n_f32(b, factor));
+    }
+}
+
+static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero)
+{
+    if (n < 16 || !tp_is_below(scale, INFINITY)) {
+        tp_f4_to_f32_scalar(dst, src, n, scale, positive_zero);
+        return;
+    }
+    const uint64_t mode = tp_float_mode_plain();
+    const struct f4_tables tables = f4_tables_make(positive_zero);
+    for (size_t i = 0; i < n - 16; i += 16)
+        step_f4(dst + i, src + i / 2, tables, scale);
+    step_f4(dst + n - 16, src + n / 2 - 8, tables, scale); /* the last step overlaps the one before */
+    tp_float_mode_restore(mode);
+}
+
+static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
+{
+    const uint64_t mode = tp_float_mode_plain();
+    const struct f4_tables tables = f4_tables_make(positive_zero);
+    for (size_t b = 0; b < blocks; b++) {
+        const uint32_t bits = tp_e8m0_bits(exponents[b]);
+        float factor;
+        memcpy(&factor, &bits, sizeof factor);
+        if (exponents[b] == 0xff) {
+            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
+            continue;
+        }
+        step_f4(dst + 32 * b, codes + 16 * b, tables, factor);
+        step_f4(dst + 32 * b + 16, codes + 16 * b + 8, tables, factor);
+    }
+    tp_float_mode_restore(mode);
+}
+
 void tp_kernels_init_neon(struct tp_kernels *k)
 {
     k->level = TP_LEVEL_NEON;
     TP_EACH_CAST(TP_FILL_CAST)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
+    k->f8_to_f32 = f8_to_f32;
+    k->f4_to_f32 = f4_to_f32;
+    k->mxfp4_to_f32 = mxfp4_to_f32;
     k->count_not_bool = count_not_bool;
 }

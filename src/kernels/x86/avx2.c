@@ -4,9 +4,11 @@
  * give AVX2 code to everyone. */
 #include "kernels/blocks.h"
 #include "kernels/each.h"
+#include "kernels/small_floats.h"
 #include "kernels/xxh3.h"
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 /* -- Statistics: the vocabulary of lanes.inc.h -- */
@@ -307,12 +309,139 @@ static uint64_t count_not_bool(const uint8_t *src, size_t n)
     return count;
 }
 
+/* -- Small floats, thirty-two codes a step -- */
+
+/* An E4M3 or E5M2 code is an F16 but for its bias: its bits move, and the factor makes up for the bias. Codes whose
+ * exponent means something else there (infinity, NaN) are left to the definition, and so are E5M2FNUZ, whose exponents
+ * F16 has not got, and scales that leave no room for the factor. */
+static inline void step_f8(float *dst, const uint8_t *src, enum tp_f8_kind kind, float scale, __m256 factor)
+{
+    const __m256i codes = load(src), magnitudes = _mm256_and_si256(codes, _mm256_set1_epi8(0x7f));
+    const __m256i special = kind == TP_F8_KIND_E4M3   ? _mm256_cmpeq_epi8(magnitudes, _mm256_set1_epi8(0x7f))
+                            : kind == TP_F8_KIND_E5M2 ? _mm256_cmpgt_epi8(magnitudes, _mm256_set1_epi8(0x7b))
+                                                      : _mm256_cmpeq_epi8(codes, _mm256_set1_epi8(-0x80));
+    if (!_mm256_testz_si256(special, special)) {
+        tp_f8_to_f32_scalar(dst, src, 32, kind, scale);
+        return;
+    }
+    for (unsigned i = 0; i < 32; i += 16) {
+        __m256i x = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(src + i))), 8);
+        if (kind != TP_F8_KIND_E5M2) /* one more bit of exponent; the sign is doubled on the way */
+            x = _mm256_and_si256(_mm256_srai_epi16(x, 1), set1_16(0xbfff));
+        const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(x));
+        const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1));
+        _mm256_storeu_ps(dst + i, _mm256_mul_ps(low, factor));
+        _mm256_storeu_ps(dst + i + 8, _mm256_mul_ps(high, factor));
+    }
+}
+
+static inline void run_f8(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale, float factor)
+{
+    const __m256 factors = _mm256_set1_ps(factor);
+    for (size_t i = 0; i < n - 32; i += 32)
+        step_f8(dst + i, src + i, kind, scale, factors);
+    step_f8(dst + n - 32, src + n - 32, kind, scale, factors); /* the last step overlaps the one before */
+}
+
+static void f8_to_f32(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale)
+{
+    if (n < 32 || kind == TP_F8_KIND_E5M2FNUZ || !tp_is_below(scale, 0x1p119f)) {
+        tp_f8_to_f32_scalar(dst, src, n, kind, scale);
+        return;
+    }
+    const volatile float kept = scale; /* not to be multiplied before the mode is plain */
+    const uint64_t mode = tp_float_mode_plain();
+    if (kind == TP_F8_KIND_E4M3)
+        run_f8(dst, src, n, TP_F8_KIND_E4M3, scale, kept * 0x1p8f);
+    else if (kind == TP_F8_KIND_E5M2)
+        run_f8(dst, src, n, TP_F8_KIND_E5M2, scale, kept);
+    else
+        run_f8(dst, src, n, TP_F8_KIND_E4M3FNUZ, scale, kept * 0x1p7f);
+    tp_float_mode_restore(mode);
+}
+
+/* E2M1 as the upper half of an F32, that is, as BF16: a table for either byte. */
+struct f4_tables {
+    __m256i upper, lower;
+};
+
+static inline struct f4_tables f4_tables_make(bool positive_zero)
+{
+    const char zero = positive_zero ? 0 : -0x80;
+    const __m128i upper = _mm_setr_epi8(0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, zero, -0x41, -0x41, -0x41, -0x40,
+                                        -0x40, -0x40, -0x40);
+    const __m128i lower =
+        _mm_setr_epi8(0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40, 0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40);
+    return (struct f4_tables){_mm256_broadcastsi128_si256(upper), _mm256_broadcastsi128_si256(lower)};
+}
+
+/* Values of 16 bytes (or 8) in both lanes. The bytes are spread such that interleaving within lanes, twice, brings
+ * neighbours together: values 0 to 3 and 8 to 11 ... in the first lane, 4 to 7 and 12 to 15 ... in the second. */
+static inline void step_f4(float *dst, __m128i bytes, bool all_16, struct f4_tables tables, __m256 factor)
+{
+    const __m256i spread = _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13, /* */
+                                            2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15);
+    const __m256i pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), spread);
+    const __m256i codes = _mm256_or_si256(_mm256_and_si256(pairs, set1_16(0x000f)),
+                                          _mm256_and_si256(_mm256_srli_epi16(pairs, 4), set1_16(0x0f00)));
+    const __m256i upper = _mm256_shuffle_epi8(tables.upper, codes), lower = _mm256_shuffle_epi8(tables.lower, codes);
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i halves[2] = {_mm256_unpacklo_epi8(lower, upper), _mm256_unpackhi_epi8(lower, upper)};
+    for (unsigned i = 0; i < (all_16 ? 2 : 1); i++) {
+        const __m256 a = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, halves[i]));
+        const __m256 b = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, halves[i]));
+        _mm256_storeu_ps(dst + 16 * i, _mm256_mul_ps(a, factor));
+        _mm256_storeu_ps(dst + 16 * i + 8, _mm256_mul_ps(b, factor));
+    }
+}
+
+static inline void step_f4_of_16(float *dst, const uint8_t *src, struct f4_tables tables, __m256 factor)
+{
+    step_f4(dst, _mm_loadl_epi64((const void *)src), false, tables, factor);
+}
+
+static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero)
+{
+    if (n < 16 || !tp_is_below(scale, INFINITY)) {
+        tp_f4_to_f32_scalar(dst, src, n, scale, positive_zero);
+        return;
+    }
+    const uint64_t mode = tp_float_mode_plain();
+    const struct f4_tables tables = f4_tables_make(positive_zero);
+    const __m256 factor = _mm256_set1_ps(scale);
+    size_t i = 0;
+    for (; n - i >= 32; i += 32)
+        step_f4(dst + i, _mm_loadu_si128((const void *)(src + i / 2)), true, tables, factor);
+    if (n - i >= 16)
+        step_f4_of_16(dst + i, src + i / 2, tables, factor);
+    if (n % 16 > 0) /* overlaps the step before */
+        step_f4_of_16(dst + n - 16, src + n / 2 - 8, tables, factor);
+    tp_float_mode_restore(mode);
+}
+
+static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
+{
+    const uint64_t mode = tp_float_mode_plain();
+    const struct f4_tables tables = f4_tables_make(positive_zero);
+    for (size_t b = 0; b < blocks; b++) {
+        const __m256 factor = _mm256_castsi256_ps(set1_32(tp_e8m0_bits(exponents[b])));
+        if (exponents[b] == 0xff)
+            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
+        else
+            step_f4(dst + 32 * b, _mm_loadu_si128((const void *)(codes + 16 * b)), true, tables, factor);
+    }
+    tp_float_mode_restore(mode);
+}
+
 void tp_kernels_init_avx2(struct tp_kernels *k)
 {
     k->level = TP_LEVEL_AVX2;
     TP_EACH_CAST(TP_FILL_CAST)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
+    k->f8_to_f32 = f8_to_f32;
+    k->f4_to_f32 = f4_to_f32;
+    k->mxfp4_to_f32 = mxfp4_to_f32;
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

@@ -4,9 +4,11 @@
  * never used: it turns subnormals into zero. */
 #include "kernels/blocks.h"
 #include "kernels/each.h"
+#include "kernels/small_floats.h"
 #include "kernels/xxh3.h"
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 /* -- Statistics: the vocabulary of lanes.inc.h -- */
@@ -277,12 +279,114 @@ static uint64_t count_not_bool(const uint8_t *src, size_t n)
     return count;
 }
 
+/* -- Small floats -- */
+
+/* An E4M3 or E5M2 code is an F16 but for its bias: its bits move, and the factor makes up for the bias. Codes whose
+ * exponent means something else there (infinity, NaN) are left to the definition, and so are E5M2FNUZ, whose exponents
+ * F16 has not got, and scales that leave no room for the factor. Thirty-two codes a step. */
+static inline void step_f8(float *dst, const uint8_t *src, enum tp_f8_kind kind, float scale, __m512 factor)
+{
+    const __m256i codes = _mm256_loadu_si256((const void *)src);
+    const __m256i magnitudes = _mm256_and_si256(codes, _mm256_set1_epi8(0x7f));
+    const __mmask32 special = kind == TP_F8_KIND_E4M3   ? _mm256_cmpeq_epi8_mask(magnitudes, _mm256_set1_epi8(0x7f))
+                              : kind == TP_F8_KIND_E5M2 ? _mm256_cmpgt_epi8_mask(magnitudes, _mm256_set1_epi8(0x7b))
+                                                        : _mm256_cmpeq_epi8_mask(codes, _mm256_set1_epi8(-0x80));
+    if (special != 0) {
+        tp_f8_to_f32_scalar(dst, src, 32, kind, scale);
+        return;
+    }
+    __m512i x = _mm512_slli_epi16(_mm512_cvtepu8_epi16(codes), 8);
+    if (kind != TP_F8_KIND_E5M2) /* one more bit of exponent; the sign is doubled on the way */
+        x = _mm512_and_si512(_mm512_srai_epi16(x, 1), set1_16(0xbfff));
+    const __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(x));
+    const __m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1));
+    _mm512_storeu_ps(dst, _mm512_mul_ps(low, factor));
+    _mm512_storeu_ps(dst + 16, _mm512_mul_ps(high, factor));
+}
+
+static inline void run_f8(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale, float factor)
+{
+    const __m512 factors = _mm512_set1_ps(factor);
+    for (size_t i = 0; i < n - 32; i += 32)
+        step_f8(dst + i, src + i, kind, scale, factors);
+    step_f8(dst + n - 32, src + n - 32, kind, scale, factors); /* the last step overlaps the one before */
+}
+
+static void f8_to_f32(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale)
+{
+    if (n < 32 || kind == TP_F8_KIND_E5M2FNUZ || !tp_is_below(scale, 0x1p119f)) {
+        tp_f8_to_f32_scalar(dst, src, n, kind, scale);
+        return;
+    }
+    const volatile float kept = scale; /* not to be multiplied before the mode is plain */
+    const uint64_t mode = tp_float_mode_plain();
+    if (kind == TP_F8_KIND_E4M3)
+        run_f8(dst, src, n, TP_F8_KIND_E4M3, scale, kept * 0x1p8f);
+    else if (kind == TP_F8_KIND_E5M2)
+        run_f8(dst, src, n, TP_F8_KIND_E5M2, scale, kept);
+    else
+        run_f8(dst, src, n, TP_F8_KIND_E4M3FNUZ, scale, kept * 0x1p7f);
+    tp_float_mode_restore(mode);
+}
+
+/* What each of the sixteen codes stands for: one vector. */
+static inline __m512 f4_table(bool positive_zero, float scale)
+{
+    const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, positive_zero ? 0.0f : -0.0f,
+                                         -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
+    return _mm512_mul_ps(values, _mm512_set1_ps(scale));
+}
+
+/* Sixteen values of eight bytes. Each byte becomes a pair of numbers whose last four bits are its nibbles; the look-up
+ * does not see the others. */
+static inline void step_f4(float *dst, const uint8_t *src, __m512 table)
+{
+    const __m512i bytes = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const void *)src));
+    const __m512i codes = _mm512_or_si512(bytes, _mm512_slli_epi64(bytes, 28));
+    _mm512_storeu_ps(dst, _mm512_permutexvar_ps(codes, table));
+}
+
+static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero)
+{
+    if (n < 16 || !tp_is_below(scale, INFINITY)) {
+        tp_f4_to_f32_scalar(dst, src, n, scale, positive_zero);
+        return;
+    }
+    const volatile float kept = scale; /* not to be multiplied before the mode is plain */
+    const uint64_t mode = tp_float_mode_plain();
+    const __m512 table = f4_table(positive_zero, kept);
+    for (size_t i = 0; i < n - 16; i += 16)
+        step_f4(dst + i, src + i / 2, table);
+    step_f4(dst + n - 16, src + n / 2 - 8, table); /* the last step overlaps the one before */
+    tp_float_mode_restore(mode);
+}
+
+static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
+{
+    const uint64_t mode = tp_float_mode_plain();
+    const __m512 values = f4_table(positive_zero, 1);
+    for (size_t b = 0; b < blocks; b++) {
+        const __m512 factor = _mm512_castsi512_ps(set1_32(tp_e8m0_bits(exponents[b])));
+        const __m512 table = _mm512_mul_ps(values, factor);
+        if (exponents[b] == 0xff) {
+            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
+            continue;
+        }
+        step_f4(dst + 32 * b, codes + 16 * b, table);
+        step_f4(dst + 32 * b + 16, codes + 16 * b + 8, table);
+    }
+    tp_float_mode_restore(mode);
+}
+
 void tp_kernels_init_avx512(struct tp_kernels *k)
 {
     k->level = TP_LEVEL_AVX512;
     TP_EACH_CAST(TP_FILL_CAST)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
+    k->f8_to_f32 = f8_to_f32;
+    k->f4_to_f32 = f4_to_f32;
+    k->mxfp4_to_f32 = mxfp4_to_f32;
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }
