@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "checkpoint/checkpoint.h"
 #include "job/outdir.h"
 #include "job/print.h"
@@ -76,14 +77,64 @@ static void add_totals(struct tp_conversion *cv)
     t->memory_bytes = (uint64_t)cv->workers * 2 * cv->buffer_bytes + plan->array_count * 512;
 }
 
+/* Every file that will be made, against those that are there. */
 static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err)
 {
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < cv->plan.file_count && !st; i++)
-        st = tp_outdir_check_name(&cv->outdir, cv->plan.files[i].name, err);
-    for (size_t i = 0; i < cv->side.count && !st; i++)
-        st = tp_outdir_check_name(&cv->outdir, cv->side.items[i].name, err);
+    size_t count = 0;
+    const char *index = cv->format->index_name(&cv->plan);
+    const char **names = malloc((cv->plan.file_count + cv->side.count + 3) * sizeof *names);
+    if (!names)
+        return tp_fail_nomem(err);
+    for (size_t i = 0; i < cv->plan.file_count; i++)
+        names[count++] = cv->plan.files[i].name;
+    for (size_t i = 0; i < cv->side.count; i++)
+        names[count++] = cv->side.items[i].name;
+    names[count++] = ATTRIBUTES_NAME;
+    if (index)
+        names[count++] = index;
+    if (cv->options.sha256)
+        names[count++] = SUMS_NAME;
+    enum tp_status st = tp_outdir_check_names(&cv->outdir, names, count, err);
+    free(names);
     return st;
+}
+
+/* What the manifest will say must be UTF-8, and what it lists no path. */
+static enum tp_status check_text(const char *text, const char *what, bool is_name, enum tp_status code,
+                                 struct tp_error *err)
+{
+    char shown[256];
+    size_t len = strlen(text), at = 0, step = 1;
+    uint32_t c;
+    for (; at < len && step > 0; at += step)
+        step = tp_utf8_decode(text + at, len - at, &c);
+    if (step > 0 && len <= TP_NAME_MAX_BYTES && !(is_name && strchr(text, '\\')))
+        return TP_OK;
+    return tp_fail(err, code, "%s '%s' cannot be written to manifest.json (not UTF-8, too long, or with a backslash)",
+                   what, tp_text_printable(shown, sizeof shown, text, len));
+}
+
+static enum tp_status check_texts(const struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_glob_list *globs[] = {&cv->options.keep_dtype, &cv->options.include, &cv->options.exclude};
+    enum tp_status st = TP_OK;
+    for (size_t g = 0; g < TP_COUNT_OF(globs); g++)
+        for (size_t i = 0; i < globs[g]->count && !st; i++)
+            st = check_text(globs[g]->items[i], "the glob", false, TP_ERR_USAGE, err);
+    for (uint32_t i = 0; i < tp_checkpoint_file_count(cv->source) && !st; i++)
+        st = check_text(tp_checkpoint_file(cv->source, i)->name, "the file name", true, TP_ERR_UNSUPPORTED, err);
+    for (size_t i = 0; i < cv->side.count && !st; i++)
+        st = check_text(cv->side.items[i].name, "the file name", true, TP_ERR_UNSUPPORTED, err);
+    return st == TP_ERR_UNSUPPORTED ? tp_err_path(err, st, cv->source->folder) : st;
+}
+
+/* The source is only ever read; an exchange would replace it. */
+static enum tp_status check_apart(const struct tp_conversion *cv, struct tp_error *err)
+{
+    const char *folder = cv->source->folder;
+    if (!tp_path_same(folder, cv->outdir.final) && !tp_path_same(folder, cv->outdir.work))
+        return TP_OK;
+    return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the output is the folder of the input"), cv->outdir.final);
 }
 
 static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
@@ -99,11 +150,15 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
     if (!st)
         st = tp_outdir_check(&cv->outdir, o->output, o->overwrite, o->sync, err);
     if (!st)
+        st = check_apart(cv, err);
+    if (!st)
         st = tp_plan_build(&cv->plan, cv->source, o, err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)
         st = tp_side_find(&cv->side, cv->source, err);
+    if (!st)
+        st = check_texts(cv, err);
     if (!st)
         st = check_names(cv, err);
     if (!st)

@@ -37,10 +37,11 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
     return to == TP_U8 && tp_dtype_class(from) == TP_CLASS_SMALL_FLOAT;
 }
 
-static bool same_shape(const struct tp_tensor *model, const struct tp_tensor *source, bool halved)
+/* `flat`: only a manifest would know more than the number of elements. */
+static bool same_shape(const struct tp_array *model, const struct tp_tensor *source, bool halved, bool flat)
 {
-    if (model->rank == 1 && model->extent_count > 1 && model->elem_count == source->elem_count)
-        return true; /* flat parts */
+    if (flat && model->elem_count == source->elem_count)
+        return true;
     if (model->rank != source->rank)
         return false;
     for (unsigned i = 0; i < source->rank; i++) {
@@ -49,6 +50,14 @@ static bool same_shape(const struct tp_tensor *model, const struct tp_tensor *so
             return false;
     }
     return true;
+}
+
+/* --compat: the manifest must say what the bytes are. */
+static bool same_view(enum tp_dtype view, enum tp_dtype from, enum tp_dtype to)
+{
+    if (to != TP_U8 || from == TP_U8)
+        return view == TP_DTYPE_NONE;
+    return view != TP_DTYPE_NONE && strcmp(tp_dtype_numpy_name(view), tp_dtype_numpy_name(from)) == 0;
 }
 
 /* The array of one model tensor: its piece is the whole source tensor of its name. */
@@ -69,9 +78,16 @@ static enum tp_status derive_array(struct tp_derive *d, struct tp_array *a, cons
                  source->dtype == TP_F4_UNPACKED ? "float4_e2m1fn" : tp_dtype_name((enum tp_dtype)source->dtype));
         return differ(d, model, file, what);
     }
-    if (!same_shape(model, source, source->dtype == TP_F4 && model->dtype == TP_U8)) {
-        snprintf(what, sizeof what, "has shape %s, the source has %s", tp_describe_shape(s1, model->shape, model->rank),
+    bool flat = !d->options && model->rank == 1 && model->extent_count > 1;
+    if (!same_shape(a, source, source->dtype == TP_F4 && model->dtype == TP_U8, flat)) {
+        snprintf(what, sizeof what, "has shape %s, the source has %s", tp_describe_shape(s1, a->shape, a->rank),
                  tp_describe_shape(s2, source->shape, source->rank));
+        return differ(d, model, file, what);
+    }
+    if (d->options && !same_view((enum tp_dtype)a->view, (enum tp_dtype)source->dtype, (enum tp_dtype)model->dtype)) {
+        snprintf(what, sizeof what, "is a view of %s in the source, manifest.json says %s",
+                 tp_dtype_numpy_name((enum tp_dtype)source->dtype),
+                 a->view == TP_DTYPE_NONE ? "nothing" : tp_dtype_numpy_name((enum tp_dtype)a->view));
         return differ(d, model, file, what);
     }
     struct tp_piece *piece = tp_arena_alloc(&d->plan->arena, sizeof *piece);

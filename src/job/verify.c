@@ -364,17 +364,18 @@ static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *exten
     struct tp_plan *plan = &v->plan;
     const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
     struct tp_array *a = &plan->arrays[plan->array_count];
+    const struct tp_manifest_array *said = v->has_manifest ? &v->manifest.arrays[v->manifest_array[tensor]] : NULL;
     *a = (struct tp_array){.path = t->name,
                            .path_len = t->name_len,
-                           .shape = t->shape,
-                           .rank = t->rank,
+                           .shape = said ? said->shape : t->shape,
+                           .rank = said ? said->rank : t->rank,
                            .dtype = t->dtype,
                            .source_dtype = t->dtype,
                            .elem_count = t->elem_count,
                            .first_extent = TP_NONE,
                            .result = TP_NONE,
                            .group = TP_NO_GROUP,
-                           .view = TP_DTYPE_NONE,
+                           .view = said ? said->view : (uint8_t)TP_DTYPE_NONE,
                            .op = TP_OP_COPY};
     if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))
         return tp_fail_nomem(v->err);
@@ -568,9 +569,10 @@ static enum tp_status fill_rows(struct verify *v)
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
-        char shown[TP_NAME_TEXT];
-        const char *file = tp_checkpoint_file(v->model, t->extents[0].file)->name;
+        char shown[TP_NAME_TEXT], file[TP_NAME_TEXT];
+        const char *file_name = tp_checkpoint_file(v->model, t->extents[0].file)->name;
         tp_describe_name(shown, t->name, t->name_len);
+        tp_describe_name(file, file_name, strlen(file_name));
         uint64_t *shape = tp_arena_alloc(arena, t->rank * sizeof *shape);
         struct tp_verify_array *row = &r->arrays[i];
         *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)),

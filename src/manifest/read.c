@@ -424,7 +424,7 @@ static enum tp_status read_path(struct reader *r, void *target, const char *key)
         st = tp_json_next(r->json, &t, r->err);
         if (st || t.type == TP_JSON_ARRAY_END)
             break;
-        if (t.type != TP_JSON_STRING || t.has_nul || t.len + used + 1 > sizeof path)
+        if (t.type != TP_JSON_STRING || t.has_nul || t.len + used + (keys > 0) > sizeof path)
             return tp_fail(r->err, TP_ERR_FORMAT, "'path' must be a list of keys, together at most %u bytes",
                            TP_NAME_MAX_BYTES);
         if (keys > 0)
@@ -454,6 +454,17 @@ static enum tp_status read_dtype(struct reader *r, void *target, const char *key
         return tp_fail(r->err, TP_ERR_FORMAT, "unknown dtype");
     ((struct tp_manifest_array *)target)->dtype = (uint8_t)dtype;
     return TP_OK;
+}
+
+static enum tp_status read_view(struct reader *r, void *target, const char *key)
+{
+    struct tp_json_token t;
+    enum tp_status st = expect(r, TP_JSON_STRING, key, &t);
+    enum tp_dtype view = st ? TP_DTYPE_NONE : tp_dtype_from_numpy_name(t.text, t.len);
+    if (!st && view == TP_DTYPE_NONE)
+        st = tp_fail(r->err, TP_ERR_FORMAT, "unknown dtype in 'view'");
+    ((struct tp_manifest_array *)target)->view = (uint8_t)view;
+    return st;
 }
 
 static enum tp_status read_shape(struct reader *r, void *target, const char *key)
@@ -624,13 +635,11 @@ static enum tp_status check_extents(struct reader *r, const struct tp_manifest_a
 
 static enum tp_status read_array(struct reader *r)
 {
-    static const struct field fields[] = {{"path", read_path, true},
-                                          {"dtype", read_dtype, true},
-                                          {"shape", read_shape, true},
-                                          {"stats", read_stats, false},
-                                          {"extents", read_extents, true}};
+    static const struct field fields[] = {{"path", read_path, true},    {"dtype", read_dtype, true},
+                                          {"shape", read_shape, true},  {"view", read_view, false},
+                                          {"stats", read_stats, false}, {"extents", read_extents, true}};
     struct tp_manifest *m = r->m;
-    struct tp_manifest_array a = {.min = INFINITY, .max = -INFINITY};
+    struct tp_manifest_array a = {.min = INFINITY, .max = -INFINITY, .view = TP_DTYPE_NONE};
     enum tp_status st = read_fields(r, fields, TP_COUNT_OF(fields), &a, "arrays");
     if (!st)
         st = check_extents(r, &a);
