@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import struct
@@ -94,7 +95,7 @@ def apart(make: Callable[[], None]) -> None:
 
 
 def run(command: list[str], log: Path) -> tuple[float, float]:
-    """Seconds and peak RSS in MiB (never less than this script's own few MiB: the kernel counts from before exec)."""
+    """Seconds and peak RSS in MiB (never less than this script's own: the kernel counts from before exec)."""
     to_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     start = time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ, file_actions=[to_log, (os.POSIX_SPAWN_DUP2, 1, 2)])
@@ -209,6 +210,8 @@ def main() -> None:
         bench_large(scratch, args)
         if args.tensors:
             bench_many(scratch, args)
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"GB/s: of output. Ratios: best to best. A peak of {own:.0f} MiB, this script's own, means that or less.")
     finally:
         if args.keep:
             print(f"kept: {scratch}")

@@ -10,9 +10,9 @@
 #include "text.h"
 
 /* In the order of the enums of convert.h; the first is the default. */
-static const char *const format_choices[] = {"msgpack", NULL};
-static const char *const format_planned[] = {"orbax", "jax", "safetensors", NULL};
-static const char *const precision_choices[] = {"float16", "float32", "bfloat16", "keep", NULL};
+static const char *const format_choices[] = {"msgpack", "safetensors", NULL};
+static const char *const format_planned[] = {"orbax", "jax", NULL};
+static const char *const precision_choices[] = {"auto", "float16", "float32", "bfloat16", "keep", NULL};
 static const char *const overflow_choices[] = {"error", "saturate", "inf", NULL};
 static const char *const oversize_choices[] = {"split", "own-shard", "error", NULL};
 static const char *const mxfp4_choices[] = {"in-out", "out-in", NULL};
@@ -36,7 +36,7 @@ static const struct option_row rows[] = {
     OPT_SECTION("Values"),
     OPT_CHOICE("precision", "DTYPE", precision, precision_choices, NULL,
                "what floating-point tensors (F64, F32, F16, BF16) become; integers, booleans and quantised tensors "
-               "keep their bytes"),
+               "keep their bytes. auto: float16 for msgpack, keep for safetensors"),
     OPT_LIST("keep-dtype", "GLOB", keep_dtype, "leave the dtype of these tensors as it is; may be given several times"),
     OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices, NULL,
                "what to do about values too large for the new dtype: stop and list them, write the largest finite "
@@ -85,12 +85,21 @@ static struct tp_glob_list globs(const struct text_list *list)
     return (struct tp_glob_list){.items = (const char *const *)list->items, .count = list->count};
 }
 
+/* The original tool's float16 for its format; a copy in the source's own format changes nothing unless asked to. */
+static enum tp_precision precision_of(const struct convert_args *args)
+{
+    if (args->precision > 0)
+        return (enum tp_precision)(args->precision - 1);
+    return args->format == TP_OUTPUT_SAFETENSORS ? TP_PRECISION_KEEP : TP_PRECISION_FLOAT16;
+}
+
 static struct tp_convert_options options_of(const struct convert_args *args, const char *cpu, struct bar *bar)
 {
     return (struct tp_convert_options){
         .input = args->input,
         .output = args->output,
-        .precision = (enum tp_precision)args->precision,
+        .format = (enum tp_output_format)args->format,
+        .precision = precision_of(args),
         .on_overflow = (enum tp_overflow)args->on_overflow,
         .oversize = (enum tp_oversize)args->oversize,
         .tree = (enum tp_tree)args->tree,
@@ -136,7 +145,7 @@ static void say_opening(const struct convert_args *args, const struct tp_convers
             text_count(tensors).s, text_s(tensors), text_count(files).s, text_s(files), text_size(survey.bytes).s,
             dtypes, facts->architecture ? ", " : "", facts->architecture ? text_name(facts->architecture).s : "");
     fprintf(stderr, "to %s, %s, %s shard%s of at most %s, %s; %u worker%s, %s\n", format_choices[args->format],
-            precision_choices[args->precision], text_count(totals.file_count).s, text_s(totals.file_count),
+            precision_choices[1 + precision_of(args)], text_count(totals.file_count).s, text_s(totals.file_count),
             text_size(shard_size).s, text_size(totals.output_bytes).s, totals.workers, text_s(totals.workers),
             text_size(totals.memory_bytes).s);
 }

@@ -42,7 +42,9 @@ static void put_option(FILE *out, const struct option_row *row)
     if (row->letter)
         snprintf(letter, sizeof letter, "-%c, ", row->letter);
     size_t used = (size_t)snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, row->name,
-                                   row->kind == OPTION_MAYBE ? "[=" : row->argument ? " " : "",
+                                   row->kind == OPTION_MAYBE ? "[="
+                                   : row->argument           ? " "
+                                                             : "",
                                    row->argument ? row->argument : "", row->kind == OPTION_MAYBE ? "]" : "");
     document_option_help(help, sizeof help, row);
     if (used + 2 > TEXT_COLUMN)

@@ -199,9 +199,8 @@ static bool set_list(const struct option_row *row, void *member, const char *tex
 }
 
 static const option_setter setters[] = {
-    [OPTION_FLAG] = set_flag,     [OPTION_TEXT] = set_text, [OPTION_CHOICE] = set_choice,
-    [OPTION_NUMBER] = set_number, [OPTION_SIZE] = set_size, [OPTION_LIST] = set_list,
-    [OPTION_MAYBE] = set_maybe,
+    [OPTION_FLAG] = set_flag, [OPTION_TEXT] = set_text, [OPTION_CHOICE] = set_choice, [OPTION_NUMBER] = set_number,
+    [OPTION_SIZE] = set_size, [OPTION_LIST] = set_list, [OPTION_MAYBE] = set_maybe,
 };
 
 /* ---- argv ---- */

@@ -47,7 +47,8 @@ static void say_array(const struct plan *plan, const struct tp_plan_array *array
 {
     char dtype[64];
     const char *from = array->scheme ? array->scheme : survey_dtype_name(array->source_dtype);
-    bool same = !array->scheme && array->dtype == array->source_dtype && strcmp(array->numpy_name, tp_dtype_numpy_name(array->source_dtype)) == 0;
+    bool same = !array->scheme && array->dtype == array->source_dtype &&
+                strcmp(array->numpy_name, tp_dtype_numpy_name(array->source_dtype)) == 0;
     snprintf(dtype, sizeof dtype, "%s%s%s", from, same ? "" : " -> ", same ? "" : array->numpy_name);
     print_cell(text_name(array->name).s, w->name);
     print_cell(dtype, DTYPE_WIDTH);

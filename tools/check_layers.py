@@ -18,7 +18,7 @@ ROOMS: dict[str, str] = {
     "src/dtype": "kernels",
     "src/codec": "kernels",  # digests run at the CPU's level
     "src/checkpoint": "codec os dtype kernels quant/groups.h",  # quant: groups are recognised while opening
-    "src/quant": "dtype kernels checkpoint",  # checkpoint: its types
+    "src/quant": "os dtype codec kernels checkpoint",  # checkpoint: its types; codec: JSON within tensors
     "src/plan": "quant checkpoint dtype kernels",  # their types; no I/O, no threads
     "src/format": "codec plan dtype checkpoint",  # layout, and nothing that moves bytes
     "src/manifest": "os codec plan dtype kernels checkpoint",

@@ -22,6 +22,7 @@ demo|python3-venv|keeps Python packages in build/venv|find_python
 test|python3-venv|keeps Python packages in build/venv|find_python
 test|libcmocka-dev|unit tests|pkg-config --exists cmocka
 test|g++|compiles the headers as C++|echo 'int main() {}' | c++ -fsyntax-only -x c++ -
+test|man-db|reads the man page as a user would|command -v man
 test|tmux|a terminal for the progress bar|command -v tmux
 long|clang|a second compiler, and its ThreadSanitizer|command -v clang
 long|libclang-rt-dev|clang's sanitizers|echo 'int main(void) { return 0; }' | clang -fsanitize=thread -o /dev/null -x c -

@@ -15,6 +15,7 @@ extern "C" {
 enum tp_precision { TP_PRECISION_FLOAT16 = 0, TP_PRECISION_FLOAT32, TP_PRECISION_BFLOAT16, TP_PRECISION_KEEP };
 enum tp_overflow { TP_OVERFLOW_ERROR = 0, TP_OVERFLOW_SATURATE, TP_OVERFLOW_INF };
 enum tp_oversize { TP_OVERSIZE_SPLIT = 0, TP_OVERSIZE_OWN_SHARD, TP_OVERSIZE_ERROR };
+enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS };
 enum tp_tree { TP_TREE_FLAT = 0, TP_TREE_NESTED };
 
 struct tp_glob_list {
@@ -27,6 +28,7 @@ struct tp_glob_list {
 struct tp_convert_options {
     const char *input;  /* folder or file */
     const char *output; /* folder to make */
+    enum tp_output_format format;
     enum tp_precision precision;
     enum tp_overflow on_overflow;
     enum tp_oversize oversize;
@@ -35,13 +37,13 @@ struct tp_convert_options {
     uint64_t shard_size_bytes; /* 0: 1,800,000,000 */
     uint64_t max_memory_bytes; /* peak RSS aimed at, beside 0.5 KiB and the name of each tensor; 0: 32 MiB a worker */
     unsigned workers;          /* 0: one a CPU */
-    bool dequantize;            /* decode quantised groups to plain numbers */
+    bool dequantize;           /* decode quantised groups to plain numbers */
     const char *dequantize_scheme; /* decode as this scheme, whatever config.json says; NULL: what is recognised */
-    bool mxfp4_out_in;          /* stacked MXFP4 experts as stored, [E, out, in]; else [E, in, out] as in HF */
-    bool mxfp4_positive_zero;   /* MXFP4 code 8 is +0.0; else -0.0 */
-    bool decode_f16_first;      /* GPTQ, AWQ: round to the scales' dtype first, as their packages do */
-    bool nan_scales;            /* a NaN scale gives NaN values; else it is an error */
-    bool compat;               /* dtypes that older readers do not know are stored as uint8 */
+    bool mxfp4_out_in;             /* stacked MXFP4 experts as stored, [E, out, in]; else [E, in, out] as in HF */
+    bool mxfp4_positive_zero;      /* MXFP4 code 8 is +0.0; else -0.0 */
+    bool decode_f16_first;         /* GPTQ, AWQ: round to the scales' dtype first, as their packages do */
+    bool nan_scales;               /* a NaN scale gives NaN values; else it is an error */
+    bool compat;                   /* dtypes that older readers do not know are stored as uint8 */
     bool ignore_index;
     bool overwrite;   /* replace an output that TensorPort made */
     bool skip_verify; /* do not read the result back */
@@ -73,7 +75,7 @@ struct tp_plan_array {
     uint64_t size_bytes;
     uint32_t first_file, last_file; /* they differ for an array split over several shards */
     unsigned part_count;            /* 1 unless split */
-    const char *scheme;             /* decoded from this scheme, or NULL; source_dtype is then F32, which it is decoded to first */
+    const char *scheme; /* decoded from this scheme, or NULL; source_dtype is then F32, which it is decoded to first */
 };
 struct tp_plan_file {
     const char *name;

@@ -33,7 +33,7 @@ struct tp_verify_array {
     uint64_t size_bytes;
     uint32_t difference_count;
     double min, max;  /* from the manifest; min > max when unknown */
-    const char *file; /* of the first extent */
+    const char *file; /* of the first extent; printable */
 };
 
 struct tp_verify_report {

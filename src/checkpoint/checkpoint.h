@@ -15,8 +15,8 @@
 #include "os/file.h"
 #include "tensorport/checkpoint.h"
 
-/* What config.json (quantization_config, also under text_config, or hf_quant_config.json) says about codes; 0, NULL or -1
- * where it says nothing. Strings as written. */
+/* What config.json (quantization_config, also under text_config, or hf_quant_config.json) says about codes; 0, NULL or
+ * -1 where it says nothing. Strings as written. */
 struct tp_quant_facts {
     uint64_t bits;
     uint64_t group_size;                /* 0 also for -1: the whole row */

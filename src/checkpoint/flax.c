@@ -287,9 +287,11 @@ static enum tp_status take_plain(struct parser *p, const struct tp_mp_item *ext,
     return st ? st : add_leaf(p, &a, part, &e, 1);
 }
 
-static enum tp_status take_chunks(struct parser *p, struct ndarray *whole, uint64_t count, struct tp_extent *extents)
+/* *extents is malloc'd, and grows as chunks are seen: their number in front of them is only a claim. */
+static enum tp_status take_chunks(struct parser *p, struct ndarray *whole, uint64_t count, struct tp_extent **extents)
 {
     uint64_t next = 0;
+    size_t capacity = 0;
     enum tp_status st = TP_OK;
     for (uint32_t i = 0; i < count && !st; i++) {
         struct tp_mp_item item;
@@ -304,10 +306,12 @@ static enum tp_status take_chunks(struct parser *p, struct ndarray *whole, uint6
             st = take_ndarray(p, &item, &chunk);
         if (!st && i > 0 && chunk.dtype != whole->dtype)
             st = bad(p, "chunks of different dtypes");
+        if (!st && !tp_array_grow(extents, &capacity, (size_t)i + 1, sizeof **extents))
+            st = tp_fail_nomem(p->err);
         if (st)
             break;
         whole->dtype = chunk.dtype;
-        extents[i] = (struct tp_extent){next, chunk.elem_count, chunk.offset_bytes, chunk.size_bytes, p->file};
+        (*extents)[i] = (struct tp_extent){next, chunk.elem_count, chunk.offset_bytes, chunk.size_bytes, p->file};
         next += chunk.elem_count;
     }
     if (!st && (!tp_shape_measure(whole->shape, whole->rank, (enum tp_dtype)whole->dtype, &whole->elem_count,
@@ -348,8 +352,8 @@ static enum tp_status take_chunked(struct parser *p, uint64_t entries, uint32_t 
         st = bad(p, "an impossible number of chunks");
     if (st)
         return st;
-    struct tp_extent *extents = calloc((size_t)item.value, sizeof *extents);
-    st = extents ? take_chunks(p, &whole, item.value, extents) : tp_fail_nomem(p->err);
+    struct tp_extent *extents = NULL;
+    st = take_chunks(p, &whole, item.value, &extents);
     if (!st)
         st = add_leaf(p, &whole, part, extents, (uint32_t)item.value);
     free(extents);
@@ -407,7 +411,8 @@ static enum tp_status push_key(struct parser *p, bool root, const char *key, siz
 }
 
 struct level {
-    uint64_t left;   /* entries of this map still to come */
+    uint64_t count;  /* entries of this map */
+    uint64_t left;   /* ... still to come */
     size_t name_len; /* of the path above them */
 };
 
@@ -424,7 +429,7 @@ static enum tp_status take_value(struct parser *p, struct level *levels, size_t 
         return *depth == 0 ? bad(p, "no map of arrays: this is not a Flax checkpoint") : skip_scalar(p, &item);
     if (*depth == DEPTH_MAX)
         return bad(p, "nested deeper than 1024 levels");
-    levels[(*depth)++] = (struct level){item.value, p->name_len};
+    levels[(*depth)++] = (struct level){item.value, item.value, p->name_len};
     return TP_OK;
 }
 
@@ -441,7 +446,9 @@ static enum tp_status take_entry(struct parser *p, struct level *levels, size_t 
     bool chunked = len == sizeof chunked_key - 1 && memcmp(key, chunked_key, len) == 0;
     bool parts = len == sizeof parts_key - 1 && memcmp(key, parts_key, len) == 0;
     if (chunked || parts) {
-        uint64_t entries = level->left;
+        uint64_t entries = level->count;
+        if (level->left != entries)
+            return bad(p, "a mark of chunks or parts behind other keys");
         (*depth)--;
         return chunked ? take_chunked(p, entries, NO_PART) : take_parts(p, entries);
     }
@@ -481,7 +488,8 @@ static int compare_leaves(const void *a, const void *b)
 static enum tp_status problem(const struct tp_flax_input *in, const char *file, struct tp_error *err)
 {
     struct tp_flax_problems *list = in->problems;
-    if (!list || err->code == TP_ERR_NOMEM)
+    bool is_finding = err->code == TP_ERR_FORMAT || err->code == TP_ERR_UNSUPPORTED || err->code == TP_ERR_LIMIT;
+    if (!list || !is_finding)
         return err->code;
     size_t len = strlen(err->message) + strlen(err->tensor) + 16;
     char *copy = strdup(file), *message = malloc(len);

@@ -10,9 +10,9 @@
 #define TP_FRAME_MAX_BYTES ((size_t)32 << 10) /* a call of frame() is given room for as much */
 
 struct tp_format {
-    const char *name;         /* in the manifest: "flax-msgpack" */
-    bool flat_names;          /* no tree: a path is one key, the tensor's whole name, and needs no check */
-    bool packed_small_floats; /* F4 and F6 as they are: such an array counts bytes, see tp_array_item_bytes */
+    const char *name; /* in the manifest: "flax-msgpack" */
+    struct tp_plan_traits traits;
+    const char *attributes; /* content of .gitattributes */
     /* Fill plan->files, extents, leaves, block_count. Pure: no I/O. */
     enum tp_status (*layout)(struct tp_plan *plan, const struct tp_convert_options *options, struct tp_error *err);
     /* The bytes of `file` before its k-th extent's payload; k == extent_count: those after the last. There may be
@@ -26,5 +26,8 @@ struct tp_format {
 
 extern const struct tp_format tp_format_flax_msgpack;
 extern const struct tp_format tp_format_safetensors;
+
+/* By the name that stands in a manifest; NULL: none. */
+const struct tp_format *tp_format_find(const char *name);
 
 #endif

@@ -462,8 +462,8 @@ static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
 
 const struct tp_format tp_format_safetensors = {
     .name = "safetensors",
-    .flat_names = true,
-    .packed_small_floats = true,
+    .traits = {.flat_names = true, .packed_small_floats = true},
+    .attributes = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
     .layout = layout,
     .frame = frame,
     .index_name = index_name,

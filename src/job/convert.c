@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "checkpoint/checkpoint.h"
 #include "job/outdir.h"
 #include "job/print.h"
@@ -17,7 +18,6 @@
 
 #define SUMS_NAME "SHA256SUMS"
 #define ATTRIBUTES_NAME ".gitattributes"
-static const char attributes_text[] = "*.msgpack filter=lfs diff=lfs merge=lfs -text\n";
 
 struct tp_conversion {
     struct tp_convert_options options;
@@ -73,17 +73,69 @@ static void add_totals(struct tp_conversion *cv)
             t->group_count++;
     }
     t->decoded_count = plan->decoded_count;
-    t->memory_bytes = cv->budget.workers * (2 * (uint64_t)cv->budget.buffer_bytes + cv->budget.scratch_bytes) + plan->array_count * 512;
+    t->memory_bytes =
+        cv->budget.workers * ((uint64_t)cv->budget.piece_bytes + cv->budget.buffer_bytes + cv->budget.scratch_bytes) +
+        plan->array_count * 512;
 }
 
+/* Every file that will be made, against those that are there. */
 static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err)
 {
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < cv->plan.file_count && !st; i++)
-        st = tp_outdir_check_name(&cv->outdir, cv->plan.files[i].name, err);
-    for (size_t i = 0; i < cv->side.count && !st; i++)
-        st = tp_outdir_check_name(&cv->outdir, cv->side.items[i].name, err);
+    size_t count = 0;
+    const char *index = cv->format->index_name(&cv->plan);
+    const char **names = malloc((cv->plan.file_count + cv->side.count + 3) * sizeof *names);
+    if (!names)
+        return tp_fail_nomem(err);
+    for (size_t i = 0; i < cv->plan.file_count; i++)
+        names[count++] = cv->plan.files[i].name;
+    for (size_t i = 0; i < cv->side.count; i++)
+        names[count++] = cv->side.items[i].name;
+    names[count++] = ATTRIBUTES_NAME;
+    if (index)
+        names[count++] = index;
+    if (cv->options.sha256)
+        names[count++] = SUMS_NAME;
+    enum tp_status st = tp_outdir_check_names(&cv->outdir, names, count, err);
+    free(names);
     return st;
+}
+
+/* What the manifest will say must be UTF-8, and what it lists no path. */
+static enum tp_status check_text(const char *text, const char *what, bool is_name, enum tp_status code,
+                                 struct tp_error *err)
+{
+    char shown[256];
+    size_t len = strlen(text), at = 0, step = 1;
+    uint32_t c;
+    for (; at < len && step > 0; at += step)
+        step = tp_utf8_decode(text + at, len - at, &c);
+    if (step > 0 && len <= TP_NAME_MAX_BYTES && !(is_name && strchr(text, '\\')))
+        return TP_OK;
+    return tp_fail(err, code, "%s '%s' cannot be written to manifest.json (not UTF-8, too long, or with a backslash)",
+                   what, tp_text_printable(shown, sizeof shown, text, len));
+}
+
+static enum tp_status check_texts(const struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_glob_list *globs[] = {&cv->options.keep_dtype, &cv->options.include, &cv->options.exclude};
+    enum tp_status st = TP_OK;
+    for (size_t g = 0; g < TP_COUNT_OF(globs); g++)
+        for (size_t i = 0; i < globs[g]->count && !st; i++)
+            st = check_text(globs[g]->items[i], "the glob", false, TP_ERR_USAGE, err);
+    for (uint32_t i = 0; i < tp_checkpoint_file_count(cv->source) && !st; i++)
+        st = check_text(tp_checkpoint_file(cv->source, i)->name, "the file name", true, TP_ERR_UNSUPPORTED, err);
+    for (size_t i = 0; i < cv->side.count && !st; i++)
+        st = check_text(cv->side.items[i].name, "the file name", true, TP_ERR_UNSUPPORTED, err);
+    return st == TP_ERR_UNSUPPORTED ? tp_err_path(err, st, cv->source->folder) : st;
+}
+
+/* The source is only ever read; an exchange would replace it. */
+static enum tp_status check_apart(const struct tp_conversion *cv, struct tp_error *err)
+{
+    const char *folder = cv->source->folder;
+    if (!tp_path_same(folder, cv->outdir.final) && !tp_path_same(folder, cv->outdir.work))
+        return TP_OK;
+    return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the output is the folder of the input"), cv->outdir.final);
 }
 
 static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
@@ -98,13 +150,17 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
     if (!st)
         st = tp_outdir_check(&cv->outdir, o->output, o->overwrite, o->sync, err);
     if (!st)
-        st = tp_plan_build(&cv->plan, cv->source, o, err);
+        st = check_apart(cv, err);
+    if (!st)
+        st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes, cv->plan.decoded_count > 0, err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)
         st = tp_side_find(&cv->side, cv->source, cv->plan.decoded_count > 0, err);
+    if (!st)
+        st = check_texts(cv, err);
     if (!st)
         st = check_names(cv, err);
     if (!st)
@@ -121,7 +177,7 @@ enum tp_status tp_conversion_prepare(struct tp_conversion **out, const struct tp
     if (!cv)
         return tp_fail_nomem(err);
     cv->options = *options;
-    cv->format = &tp_format_flax_msgpack;
+    cv->format = options->format == TP_OUTPUT_SAFETENSORS ? &tp_format_safetensors : &tp_format_flax_msgpack;
     enum tp_status st = prepare(cv, err);
     if (st) {
         tp_conversion_free(cv);
@@ -331,8 +387,7 @@ static enum tp_status fill_index(struct tp_conversion *cv, struct tp_text_file *
 
 static enum tp_status fill_attributes(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err)
 {
-    (void)cv;
-    return tp_text_file_write(file, attributes_text, sizeof attributes_text - 1, err);
+    return tp_text_file_write(file, cv->format->attributes, strlen(cv->format->attributes), err);
 }
 
 static enum tp_status sum_line(struct tp_text_file *file, const char *hex, const char *name, struct tp_error *err)

@@ -10,8 +10,8 @@
 #include "checkpoint/describe.h"
 #include "checkpoint/name_index.h"
 
-/* What the source would become: with a manifest what it was made into, else the source's tensors as they are. Arrays are
- * looked up by their keys joined with dots, which are the names of the logical tensors. */
+/* What the source would become: with a manifest what it was made into, else the source's tensors as they are. Arrays
+ * are looked up by their keys joined with dots, which are the names of the logical tensors. */
 struct expected {
     struct tp_plan plan;
     struct tp_name_index names;
@@ -36,7 +36,7 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
 {
     a->source_dtype = (uint8_t)from;
     a->op = TP_OP_COPY;
-    l->dtype = (uint8_t)from;
+    l->dtype = tp_dtype_bits(from) < 8 ? (uint8_t)TP_U8 : (uint8_t)from; /* packed codes are counted in bytes */
     if (from == to)
         return true;
     if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_dtype_class(to) == TP_CLASS_FLOAT) {
@@ -51,12 +51,13 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
     return to == TP_U8 && tp_dtype_class(from) == TP_CLASS_SMALL_FLOAT;
 }
 
-static bool same_shape(const struct tp_tensor *model, const struct tp_logical *source, bool halved)
+/* `flat`: only a manifest would know more than the number of elements. */
+static bool same_shape(const struct tp_array *model, const struct tp_logical *source, bool halved, bool flat)
 {
     const uint64_t *shape = tp_logical_shape(source);
     unsigned rank = tp_logical_rank(source);
-    if (model->rank == 1 && model->extent_count > 1 && model->elem_count == tp_logical_elem_count(source))
-        return true; /* flat parts */
+    if (flat && model->elem_count == tp_logical_elem_count(source))
+        return true;
     if (model->rank != rank)
         return false;
     for (unsigned i = 0; i < rank; i++) {
@@ -65,6 +66,14 @@ static bool same_shape(const struct tp_tensor *model, const struct tp_logical *s
             return false;
     }
     return true;
+}
+
+/* --compat: the manifest must say what the bytes are. */
+static bool same_view(enum tp_dtype view, enum tp_dtype from, enum tp_dtype to)
+{
+    if (to != TP_U8 || from == TP_U8)
+        return view == TP_DTYPE_NONE;
+    return view != TP_DTYPE_NONE && strcmp(tp_dtype_numpy_name(view), tp_dtype_numpy_name(from)) == 0;
 }
 
 /* The array of one model tensor: its piece is the whole logical tensor of its name. */
@@ -81,8 +90,8 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
     *l = x->plan.logicals[found];
     enum tp_dtype from = l->decoded ? TP_F32 : (enum tp_dtype)l->tensor->dtype, to = (enum tp_dtype)model->dtype;
     if (d->options && model->dtype != x->plan.arrays[found].dtype) {
-        snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s", tp_dtype_numpy_name(to),
-                 tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));
+        snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s",
+                 tp_dtype_numpy_name(to), tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));
         return differ(d, model->name, model->name_len, file, what);
     }
     if (!find_op(from, to, a, l)) {
@@ -90,9 +99,15 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
                  tp_dtype_numpy_name(from));
         return differ(d, model->name, model->name_len, file, what);
     }
-    if (!same_shape(model, l, from == TP_F4 && to == TP_U8)) {
-        snprintf(what, sizeof what, "has shape %s, the source has %s", tp_describe_shape(s1, model->shape, model->rank),
+    bool flat = !d->options && model->rank == 1 && model->extent_count > 1;
+    if (!same_shape(a, l, from == TP_F4 && to == TP_U8, flat)) {
+        snprintf(what, sizeof what, "has shape %s, the source has %s", tp_describe_shape(s1, a->shape, a->rank),
                  tp_describe_shape(s2, tp_logical_shape(l), tp_logical_rank(l)));
+        return differ(d, model->name, model->name_len, file, what);
+    }
+    if (d->options && !same_view((enum tp_dtype)a->view, from, to)) {
+        snprintf(what, sizeof what, "is a view of %s in the source, manifest.json says %s", tp_dtype_numpy_name(from),
+                 a->view == TP_DTYPE_NONE ? "nothing" : tp_dtype_numpy_name((enum tp_dtype)a->view));
         return differ(d, model->name, model->name_len, file, what);
     }
     struct tp_piece *piece = tp_arena_alloc(&d->plan->arena, sizeof *piece);
@@ -156,8 +171,8 @@ static enum tp_status derive_all(struct tp_derive *d, const struct expected *x, 
 static enum tp_status say_unfit(struct tp_derive *d, const struct tp_error *why)
 {
     char text[1400];
-    snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %s%s%.900s", why->tensor,
-             why->tensor[0] ? ": " : "", why->message);
+    snprintf(text, sizeof text, "the options that manifest.json records do not fit this source: %s%s%.900s",
+             why->tensor, why->tensor[0] ? ": " : "", why->message);
     for (size_t f = 0; f < d->plan->file_count; f++)
         d->plan->files[f].extent_count = 0;
     d->plan->extent_count = 0;
@@ -169,7 +184,7 @@ enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
     static const struct tp_convert_options as_they_are = {.precision = TP_PRECISION_KEEP};
     struct expected x = {.plan = {.array_count = 0}};
     struct tp_error why;
-    enum tp_status st = tp_plan_build(&x.plan, d->source, d->options ? d->options : &as_they_are, &why);
+    enum tp_status st = tp_plan_build(&x.plan, d->source, d->options ? d->options : &as_they_are, d->traits, &why);
     if (st == TP_ERR_NOMEM || st == TP_ERR_IO) {
         if (err)
             *err = why;

@@ -11,6 +11,7 @@ struct tp_derive {
                            * source cannot give lose their extents (they have been reported) */
     const struct tp_checkpoint *model, *source;
     const struct tp_convert_options *options; /* of the manifest, or NULL */
+    struct tp_plan_traits traits;             /* of the model's format */
     const uint32_t *array_tensor;             /* by array: the model's tensor */
     enum tp_status (*differ)(void *user, const char *text);
     void *user;

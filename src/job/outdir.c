@@ -49,6 +49,13 @@ static bool is_our_partial(const char *work)
     return empty || is_there(work, MARKER_NAME) || has_our_manifest(work) || is_there(work, OLD_MANIFEST);
 }
 
+/* Killed (or stopped by an error) while files were renamed: what is left in the work folder is all there is of them. */
+static bool is_exchanging(const struct tp_outdir *dir)
+{
+    return dir->inside &&
+           (is_there(dir->work, OLD_MANIFEST) || (has_our_manifest(dir->work) && !is_there(dir->work, MARKER_NAME)));
+}
+
 static enum tp_status refuse_foreign(const struct tp_names *names, const char *output, struct tp_error *err)
 {
     char shown[128];
@@ -67,8 +74,7 @@ static enum tp_status check_folder(struct tp_outdir *dir, bool overwrite, struct
         return st;
     bool only_partial = names.count == 1 && strcmp(names.items[0], PARTIAL_SUFFIX) == 0;
     if (names.count > 0 && !only_partial) {
-        bool unfinished = is_there(dir->work, OLD_MANIFEST); /* killed while files were exchanged */
-        if (!has_our_manifest(dir->final) && !unfinished)
+        if (!has_our_manifest(dir->final) && !is_exchanging(dir))
             st = refuse_foreign(&names, dir->final, err);
         else if (!overwrite) {
             tp_fail(err, TP_ERR_EXISTS, "the output folder already holds a checkpoint that TensorPort made");
@@ -91,13 +97,21 @@ static char *concat(const char *a, const char *b)
     return text;
 }
 
-/* The output's path without trailing slashes, so that a sibling's name can be made of it. */
+/* The output's path without trailing slashes and "/.", so that a sibling's name can be made of it. */
 static char *trimmed(const char *path)
 {
     char *text = concat(path, "");
-    for (size_t len = text ? strlen(text) : 0; len > 1 && text[len - 1] == '/'; len--)
-        text[len - 1] = '\0';
+    size_t len = text ? strlen(text) : 0;
+    while (len > 1 && (text[len - 1] == '/' || (len > 2 && text[len - 1] == '.' && text[len - 2] == '/')))
+        text[--len] = '\0';
     return text;
+}
+
+/* Nothing can be made under the names "" and "absent/..". */
+static bool has_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return *path && strcmp(slash ? slash + 1 : path, "..") != 0;
 }
 
 static enum tp_status check_partial(const struct tp_outdir *dir, bool overwrite, struct tp_error *err)
@@ -116,17 +130,17 @@ static enum tp_status check_partial(const struct tp_outdir *dir, bool overwrite,
 enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync,
                                struct tp_error *err)
 {
-    *dir = (struct tp_outdir){.final = trimmed(output), .sync = sync};
+    *dir = (struct tp_outdir){.final = trimmed(output), .overwrite = overwrite, .sync = sync};
     if (!dir->final)
         return tp_fail_nomem(err);
-    if (*output == '\0')
-        return tp_fail(err, TP_ERR_USAGE, "the output has no name");
     enum tp_path_kind kind;
     enum tp_status st = tp_path_kind_of(&kind, dir->final, err);
     if (!st && kind != TP_PATH_ABSENT && kind != TP_PATH_FOLDER)
         st = tp_err_path(err, tp_fail(err, TP_ERR_EXISTS, "the output exists and is not a folder"), dir->final);
     if (st)
         return st;
+    if (kind == TP_PATH_ABSENT && !has_name(dir->final))
+        return tp_fail(err, TP_ERR_USAGE, "the output has no name");
     dir->inside = kind == TP_PATH_FOLDER;
     dir->work = dir->inside ? tp_path_join(dir->final, PARTIAL_SUFFIX) : concat(dir->final, PARTIAL_SUFFIX);
     if (!dir->work)
@@ -145,7 +159,7 @@ static enum tp_status read_manifest_in(struct tp_manifest *m, const char *folder
     return st;
 }
 
-/* Is `name` one of the files that the manifest in `final` lists? */
+/* Is `name` one of the files that the manifest lists? */
 static bool listed(const struct tp_manifest *m, const char *name)
 {
     for (size_t i = 0; i < m->file_count; i++)
@@ -157,19 +171,63 @@ static bool listed(const struct tp_manifest *m, const char *name)
     return strcmp(name, TP_MANIFEST_NAME) == 0;
 }
 
-enum tp_status tp_outdir_check_name(const struct tp_outdir *dir, const char *name, struct tp_error *err)
+static int compare_names(const void *a, const void *b)
 {
-    if (!dir->inside || !is_there(dir->final, name) || is_there(dir->work, OLD_MANIFEST))
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static enum tp_status check_listed(const struct tp_outdir *dir, const struct tp_manifest *manifests, size_t n,
+                                   const char *const *names, size_t count, struct tp_error *err)
+{
+    size_t ours_count = 0, most = 1;
+    for (size_t i = 0; i < n; i++)
+        most += manifests[i].file_count + manifests[i].side_count;
+    const char **ours = malloc(most * sizeof *ours);
+    if (!ours)
+        return tp_fail_nomem(err);
+    if (has_our_manifest(dir->final))
+        ours[ours_count++] = TP_MANIFEST_NAME;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < manifests[i].file_count; k++)
+            ours[ours_count++] = manifests[i].files[k].name;
+        for (size_t k = 0; k < manifests[i].side_count; k++)
+            ours[ours_count++] = manifests[i].side_files[k].name;
+    }
+    qsort(ours, ours_count, sizeof *ours, compare_names);
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < count && !st; i++) {
+        char shown[256];
+        if (!is_there(dir->final, names[i]) || bsearch(&names[i], ours, ours_count, sizeof *ours, compare_names))
+            continue;
+        st = tp_fail(err, TP_ERR_EXISTS,
+                     "the output folder holds a file '%s' that TensorPort did not make and would replace",
+                     tp_text_printable(shown, sizeof shown, names[i], strlen(names[i])));
+        tp_err_path(err, st, dir->final);
+    }
+    free(ours);
+    return st;
+}
+
+/* Ours is what the manifest lists; during an exchange, what the old one or the new one lists. */
+enum tp_status tp_outdir_check_names(const struct tp_outdir *dir, const char *const *names, size_t count,
+                                     struct tp_error *err)
+{
+    if (!dir->inside)
         return TP_OK;
-    struct tp_manifest m = {.file_count = 0};
-    enum tp_status st = read_manifest_in(&m, dir->final, TP_MANIFEST_NAME, err);
-    bool ours = !st && listed(&m, name);
-    tp_manifest_release(&m);
-    if (st || ours)
-        return st;
-    tp_fail(err, TP_ERR_EXISTS, "the output folder holds a file '%s' that TensorPort did not make and would replace",
-            name);
-    return tp_err_path(err, TP_ERR_EXISTS, dir->final);
+    struct tp_manifest manifests[3] = {{.file_count = 0}};
+    bool exchanging = is_exchanging(dir);
+    enum tp_status st = TP_OK;
+    if (has_our_manifest(dir->final))
+        st = read_manifest_in(&manifests[0], dir->final, TP_MANIFEST_NAME, err);
+    if (!st && exchanging && is_there(dir->work, TP_MANIFEST_NAME))
+        st = read_manifest_in(&manifests[1], dir->work, TP_MANIFEST_NAME, err);
+    if (!st && exchanging && is_there(dir->work, OLD_MANIFEST))
+        st = read_manifest_in(&manifests[2], dir->work, OLD_MANIFEST, err);
+    if (!st)
+        st = check_listed(dir, manifests, 3, names, count, err);
+    for (size_t i = 0; i < 3; i++)
+        tp_manifest_release(&manifests[i]);
+    return st;
 }
 
 /* ---- doing ---- */
@@ -182,15 +240,18 @@ static enum tp_status remove_in(const char *folder, const char *name, struct tp_
     return st;
 }
 
-/* The marker goes last, so that a partial folder never stands without one. */
+/* The marker goes last, and the manifest before it (a commit has taken the marker already): one of our marks is there
+ * until nothing else is. */
 static enum tp_status empty_work(const struct tp_outdir *dir, struct tp_error *err)
 {
     struct tp_names names = {0};
     enum tp_status st = tp_folder_list(&names, dir->work, err);
     for (size_t i = 0; i < names.count && !st; i++)
-        if (strcmp(names.items[i], MARKER_NAME) != 0)
+        if (strcmp(names.items[i], MARKER_NAME) != 0 && strcmp(names.items[i], TP_MANIFEST_NAME) != 0)
             st = remove_in(dir->work, names.items[i], err);
     tp_names_release(&names);
+    if (!st)
+        st = remove_in(dir->work, TP_MANIFEST_NAME, err);
     return st ? st : remove_in(dir->work, MARKER_NAME, err);
 }
 
@@ -209,13 +270,18 @@ static enum tp_status write_marker(const struct tp_outdir *dir, struct tp_error 
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_path_kind kind;
-    enum tp_status st = tp_path_kind_of(&kind, dir->work, err);
-    if (!st && kind == TP_PATH_FOLDER && is_there(dir->work, OLD_MANIFEST))
+    enum tp_status st = check_partial(dir, dir->overwrite, err); /* again: another run may have begun since */
+    if (!st && is_exchanging(dir))
         st = tp_outdir_commit(dir, err); /* finish what a kill interrupted: the new files were complete */
-    else if (!st && kind == TP_PATH_FOLDER)
-        st = empty_work(dir, err);
     if (!st)
-        st = tp_folder_make(dir->work, err);
+        st = tp_path_kind_of(&kind, dir->work, err);
+    if (!st && kind == TP_PATH_FOLDER) {
+        st = empty_work(dir, err);
+        if (!st)
+            st = tp_path_remove(dir->work, err);
+    }
+    if (!st)
+        st = tp_folder_make_new(dir->work, err);
     return st ? st : write_marker(dir, err);
 }
 
@@ -262,12 +328,33 @@ static enum tp_status move_files(const struct tp_outdir *dir, struct tp_error *e
     return st;
 }
 
+/* Files may have come into `final` since its names were checked. */
+static enum tp_status check_still_ours(const struct tp_outdir *dir, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    size_t count = 0;
+    enum tp_status st = tp_folder_list(&names, dir->work, err);
+    const char **moved = st ? NULL : malloc((names.count + 1) * sizeof *moved);
+    if (!st && !moved)
+        st = tp_fail_nomem(err);
+    for (size_t i = 0; i < names.count && !st; i++)
+        if (strcmp(names.items[i], MARKER_NAME) != 0)
+            moved[count++] = names.items[i];
+    if (!st)
+        st = tp_outdir_check_names(dir, moved, count, err);
+    free(moved);
+    tp_names_release(&names);
+    return st;
+}
+
 /* Each step leaves a state from which the whole can be done again: until the new manifest has moved, it lies in the
- * work folder; afterwards only the work folder is left to remove. */
+ * work folder, without the marker; afterwards only the work folder is left to remove. */
 static enum tp_status exchange(const struct tp_outdir *dir, struct tp_error *err)
 {
-    enum tp_status st = TP_OK;
-    if (has_our_manifest(dir->final))
+    enum tp_status st = is_exchanging(dir) ? TP_OK : check_still_ours(dir, err);
+    if (!st)
+        st = remove_in(dir->work, MARKER_NAME, err);
+    if (!st && has_our_manifest(dir->final))
         st = move_as(dir->final, TP_MANIFEST_NAME, dir->work, OLD_MANIFEST, err);
     if (!st && is_there(dir->work, OLD_MANIFEST))
         st = remove_old(dir, err);
@@ -315,8 +402,7 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 
 void tp_outdir_discard(struct tp_outdir *dir)
 {
-    bool exchanging = dir->work && is_there(dir->work, OLD_MANIFEST); /* then these files are all there is */
-    if (dir->work && !exchanging && is_our_partial(dir->work) && !empty_work(dir, NULL))
+    if (dir->work && !is_exchanging(dir) && is_our_partial(dir->work) && !empty_work(dir, NULL))
         (void)!tp_path_remove(dir->work, NULL);
 }
 

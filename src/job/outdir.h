@@ -7,7 +7,7 @@
  * folder and the files it lists are gone; what is not ours stays
  *
  * manifest.json comes last, so that a folder that has one is complete. A partial folder holds a file that says what it
- * is. */
+ * is, until files begin to be renamed: from then on what it holds is complete, and the next run goes on from there. */
 #ifndef TP_JOB_OUTDIR_H
 #define TP_JOB_OUTDIR_H
 
@@ -17,15 +17,16 @@
 struct tp_outdir {
     char *final, *work;
     bool inside; /* work is inside final */
-    bool sync;
+    bool overwrite, sync;
 };
 
 /* Look, and refuse what must be refused; nothing is written. */
 enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync,
                                struct tp_error *err);
-/* Would `name` replace a file of `final` that is not ours? Then TP_ERR_EXISTS. */
-enum tp_status tp_outdir_check_name(const struct tp_outdir *dir, const char *name, struct tp_error *err);
-/* Make the work folder. */
+/* Would one of `names` replace a file of `final` that is not ours? Then TP_ERR_EXISTS. */
+enum tp_status tp_outdir_check_names(const struct tp_outdir *dir, const char *const *names, size_t count,
+                                     struct tp_error *err);
+/* Make the work folder; TP_ERR_EXISTS when somebody else was faster. */
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err);
 /* Everything is written: give it its name. */
 enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err);

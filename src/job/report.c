@@ -17,8 +17,8 @@ static struct tp_cast_row *row_of(struct tp_cast_row **rows, size_t *count, size
             return &(*rows)[i];
     if (!tp_array_grow(rows, capacity, *count + 1, sizeof **rows))
         return NULL;
-    (*rows)[*count] = (struct tp_cast_row){
-        .scheme = scheme, .from = (enum tp_dtype)a->source_dtype, .to = (enum tp_dtype)a->dtype};
+    (*rows)[*count] =
+        (struct tp_cast_row){.scheme = scheme, .from = (enum tp_dtype)a->source_dtype, .to = (enum tp_dtype)a->dtype};
     return &(*rows)[(*count)++];
 }
 

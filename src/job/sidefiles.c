@@ -109,7 +109,8 @@ static bool is_quant_config(const char *name)
 }
 
 /* "config.json" as "config.original.json" */
-static enum tp_status keep_original(struct tp_side_list *list, struct tp_side_file *side, bool replace, struct tp_error *err)
+static enum tp_status keep_original(struct tp_side_list *list, struct tp_side_file *side, bool replace,
+                                    struct tp_error *err)
 {
     char name[300];
     size_t stem = strlen(side->name) - strlen(".json");
@@ -140,7 +141,8 @@ static enum tp_status keep_originals(struct tp_side_list *list, struct tp_error 
     return st;
 }
 
-enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoint *ck, bool decoded, struct tp_error *err)
+enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoint *ck, bool decoded,
+                            struct tp_error *err)
 {
     struct tp_names names = {0};
     if (!owns_its_folder(ck))
@@ -183,7 +185,8 @@ static enum tp_status copy_file(struct tp_side_file *side, const char *from, con
     if (!st)
         st = tp_text_file_open(&out, to, side->name, kernels, err);
     if (!st)
-        st = side->is_plain ? tp_config_copy(path, &out, &changed, err) : copy_bytes(fd, path, &out, id.size_bytes, err);
+        st =
+            side->is_plain ? tp_config_copy(path, &out, &changed, err) : copy_bytes(fd, path, &out, id.size_bytes, err);
     side->size_bytes = out.size_bytes;
     st = tp_text_file_close(&out, st, sync, &side->digest, err);
     tp_fd_close(fd);

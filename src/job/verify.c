@@ -9,6 +9,8 @@
 
 #include "checkpoint/describe.h"
 #include "checkpoint/flax.h"
+#include "checkpoint/safetensors.h"
+#include "format/format.h"
 #include "job/derive.h"
 #include "job/print.h"
 #include "manifest/manifest.h"
@@ -189,11 +191,25 @@ static bool listed(const struct verify *v, const char *name)
     return bsearch(&name, v->known, v->known_count, sizeof name, compare_names);
 }
 
-/* A name that we would give: model.msgpack, model-00001-of-00002.msgpack, and their index. */
-static bool looks_ours(const char *name)
+static bool is_layout(const struct verify *v, const char *name)
 {
-    return tp_glob_match("model.msgpack", name) || strcmp(name, "model.msgpack.index.json") == 0 ||
-           tp_glob_match("model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack", name);
+    return v->has_manifest && strcmp(v->manifest.layout, name) == 0;
+}
+
+/* A name that we would give: model.msgpack, model-00001-of-00002.msgpack, and their index. */
+static bool looks_ours(const struct verify *v, const char *name)
+{
+    static const char *const globs[2][3] = {
+        {"model.msgpack", "model.msgpack.index.json",
+         "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack"},
+        {"model.safetensors", "model.safetensors.index.json",
+         "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.safetensors"},
+    };
+    const char *const *of_layout = globs[is_layout(v, tp_format_safetensors.name)];
+    for (size_t i = 0; i < TP_COUNT_OF(globs[0]); i++)
+        if (tp_glob_match(of_layout[i], name))
+            return true;
+    return false;
 }
 
 static enum tp_status check_extra_files(struct verify *v)
@@ -206,7 +222,7 @@ static enum tp_status check_extra_files(struct verify *v)
         if (listed(v, name))
             continue;
         tp_describe_name(shown, name, strlen(name));
-        if (looks_ours(name))
+        if (looks_ours(v, name))
             st = differ(v, "%s: not in the manifest, but a loader would take it for a part of this checkpoint", shown);
         else if (foreign++ == 0)
             memcpy(first, shown, sizeof first);
@@ -255,21 +271,60 @@ static enum tp_status choose_files(struct verify *v)
 
 /* ---- structure ---- */
 
-static enum tp_status parse_files(struct verify *v)
+static enum tp_status parse_flax(struct verify *v)
 {
     struct tp_flax_problems problems = {.count = 0};
     struct tp_flax_input in = {v->names, v->name_count, &problems, v->framing, v->file_of};
-    enum tp_status st = tp_checkpoint_new(&v->model, v->options->model, v->options->model, v->err);
-    if (!st) {
-        v->model->format = tp_reader_flax.format;
-        st = tp_flax_read(v->model, &in, v->err);
-    }
-    if (!st)
-        st = tp_checkpoint_finish(v->model, v->err);
+    v->model->format = tp_reader_flax.format;
+    enum tp_status st = tp_flax_read(v->model, &in, v->err);
     for (size_t i = 0; i < problems.count && !st; i++)
         st = differ(v, "%s: %s", problems.items[i].file, problems.items[i].message);
     tp_flax_problems_release(&problems);
     return st;
+}
+
+/* What was wrong with one file: a difference, or, when it could not be looked at, the error. */
+static enum tp_status say_problem(struct verify *v, const char *name, enum tp_status st, const struct tp_error *why)
+{
+    if (is_finding(st))
+        return differ(v, "%s: %s%s%s%s", name, why->tensor[0] ? "array '" : "", why->tensor,
+                      why->tensor[0] ? "': " : "", why->message);
+    if (v->err)
+        *v->err = *why;
+    return st;
+}
+
+static enum tp_status parse_safetensors(struct verify *v)
+{
+    enum tp_status st = TP_OK;
+    v->model->format = tp_reader_safetensors.format;
+    for (size_t i = 0; i < v->name_count && !st; i++) {
+        struct tp_error why;
+        uint32_t file;
+        v->file_of[i] = TP_FLAX_NO_FILE;
+        st = tp_checkpoint_add_file(v->model, v->names[i], &file, &why);
+        if (!st)
+            st = tp_safetensors_read_file(v->model, file, NULL, 0, &why);
+        if (st) {
+            st = say_problem(v, v->names[i], st, &why);
+            continue;
+        }
+        v->file_of[i] = file;
+        st = hash_file(v, v->names[i], tp_checkpoint_file(v->model, file)->header_bytes, &v->framing[i]);
+    }
+    return st;
+}
+
+static enum tp_status parse_files(struct verify *v)
+{
+    struct tp_error why;
+    enum tp_status st = tp_checkpoint_new(&v->model, v->options->model, v->options->model, v->err);
+    if (!st)
+        st = is_layout(v, tp_format_safetensors.name) ? parse_safetensors(v) : parse_flax(v);
+    if (st)
+        return st;
+    st = tp_checkpoint_finish(v->model, &why);
+    return st ? say_problem(v, "all files", st, &why) : TP_OK;
 }
 
 static enum tp_status check_framing(struct verify *v)
@@ -358,35 +413,43 @@ static enum tp_status compare_structure(struct verify *v)
 
 /* ---- what to read back: the model as a plan ---- */
 
+/* F4 and F6 as safetensors holds them: the plan counts their bytes. */
+static bool is_packed(const struct tp_tensor *t)
+{
+    return tp_dtype_bits((enum tp_dtype)t->dtype) < 8;
+}
+
 static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *extent_capacity)
 {
     struct tp_plan *plan = &v->plan;
     const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
     struct tp_array *a = &plan->arrays[plan->array_count];
+    const struct tp_manifest_array *said = v->has_manifest ? &v->manifest.arrays[v->manifest_array[tensor]] : NULL;
     *a = (struct tp_array){.path = t->name,
                            .path_len = t->name_len,
-                           .shape = t->shape,
-                           .rank = t->rank,
+                           .shape = said ? said->shape : t->shape,
+                           .rank = said ? said->rank : t->rank,
                            .dtype = t->dtype,
                            .source_dtype = t->dtype,
-                           .elem_count = t->elem_count,
+                           .elem_count = is_packed(t) ? t->size_bytes : t->elem_count,
                            .first_extent = TP_NONE,
                            .result = TP_NONE,
                            .group = TP_NO_GROUP,
-                           .view = TP_DTYPE_NONE,
+                           .view = said ? said->view : (uint8_t)TP_DTYPE_NONE,
                            .op = TP_OP_COPY};
     if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
-        plan->extents[plan->extent_count++] = (struct tp_out_extent){.array = (uint32_t)plan->array_count,
-                                                                     .file = x->file,
-                                                                     .next = TP_NONE,
-                                                                     .leaf = i,
-                                                                     .first_elem = x->first_elem,
-                                                                     .elem_count = x->elem_count,
-                                                                     .offset_bytes = x->offset_bytes,
-                                                                     .size_bytes = x->size_bytes};
+        plan->extents[plan->extent_count++] =
+            (struct tp_out_extent){.array = (uint32_t)plan->array_count,
+                                   .file = x->file,
+                                   .next = TP_NONE,
+                                   .leaf = i,
+                                   .first_elem = x->first_elem,
+                                   .elem_count = is_packed(t) ? x->size_bytes : x->elem_count,
+                                   .offset_bytes = x->offset_bytes,
+                                   .size_bytes = x->size_bytes};
     }
     v->array_tensor[plan->array_count++] = tensor;
     plan->payload_bytes += t->size_bytes;
@@ -546,6 +609,8 @@ static enum tp_status derive(struct verify *v)
                           .model = v->model,
                           .source = v->source,
                           .options = v->has_manifest ? &v->manifest.options : NULL,
+                          .traits = is_layout(v, tp_format_safetensors.name) ? tp_format_safetensors.traits
+                                                                             : tp_format_flax_msgpack.traits,
                           .array_tensor = v->array_tensor,
                           .differ = say_derive,
                           .user = v};
@@ -566,9 +631,10 @@ static enum tp_status fill_rows(struct verify *v)
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
-        char shown[TP_NAME_TEXT];
-        const char *file = tp_checkpoint_file(v->model, t->extents[0].file)->name;
+        char shown[TP_NAME_TEXT], file[TP_NAME_TEXT];
+        const char *file_name = tp_checkpoint_file(v->model, t->extents[0].file)->name;
         tp_describe_name(shown, t->name, t->name_len);
+        tp_describe_name(file, file_name, strlen(file_name));
         uint64_t *shape = tp_arena_alloc(arena, t->rank * sizeof *shape);
         struct tp_verify_array *row = &r->arrays[i];
         *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)),
@@ -603,6 +669,10 @@ static enum tp_status read_manifest(struct verify *v)
     if (in_folder(v, TP_MANIFEST_NAME)) {
         st = tp_manifest_read(&v->manifest, path, &why);
         v->has_manifest = !st;
+        if (!st && !tp_format_find(v->manifest.layout)) {
+            v->has_manifest = false;
+            st = tp_fail(&why, TP_ERR_UNSUPPORTED, "a layout that this program does not know");
+        }
         if (is_finding(st))
             st = differ(v, "manifest.json: %s%s%s", why.message, why.tensor[0] ? ", array " : "", why.tensor);
         else if (st && v->err)
@@ -669,7 +739,8 @@ static enum tp_status verify(struct verify *v)
     if (!st && v->options->source)
         st = derive(v);
     if (!st && !v->options->quick)
-        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes, v->plan.decoded_count > 0, v->err);
+        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes, v->plan.decoded_count > 0,
+                            v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

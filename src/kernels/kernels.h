@@ -42,10 +42,11 @@ struct tp_kernels {
     tp_measure_fn measure[TP_KIND_COUNT];
     /* n bytes of packed e2m1 (low nibble first) to 2 n bytes, one code in the low nibble of each. */
     void (*unpack_f4)(uint8_t *dst, const uint8_t *src, size_t n);
-    /* n 8-bit floats as float32, each times `scale` (one rounding); NaN codes become a quiet NaN of their sign. `kind` is one of
-     * enum tp_f8_kind. scale 1 gives the exact values. */
+    /* n 8-bit floats as float32, each times `scale` (one rounding); NaN codes become a quiet NaN of their sign. `kind`
+     * is one of enum tp_f8_kind. scale 1 gives the exact values. */
     void (*f8_to_f32)(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale);
-    /* n values of two e2m1 codes a byte, low nibble first, each times `scale`; n is even. `positive_zero`: code 8 is +0. */
+    /* n values of two e2m1 codes a byte, low nibble first, each times `scale`; n is even. `positive_zero`: code 8 is
+     * +0. */
     void (*f4_to_f32)(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero);
     /* MXFP4: `blocks` of 32 values: 16 bytes of codes and one E8M0 exponent each. Exact; exponent 255 gives 32 NaN. */
     void (*mxfp4_to_f32)(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero);

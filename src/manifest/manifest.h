@@ -60,6 +60,7 @@ struct tp_manifest_array {
     uint32_t first_extent, extent_count;
     uint16_t path_len;
     uint8_t rank, dtype;
+    uint8_t view; /* what uint8 bytes stand for, or TP_DTYPE_NONE; F4 for both ways of holding it */
 };
 struct tp_manifest_file {
     const char *name;

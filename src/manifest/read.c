@@ -255,11 +255,11 @@ static enum tp_status read_scheme(struct reader *r, void *target, const char *ke
 }
 
 /* A flag of r->m->options. */
-#define READ_FLAG(function, member)                                                                                    \
-    static enum tp_status function(struct reader *r, void *target, const char *key)                                    \
-    {                                                                                                                  \
-        (void)target;                                                                                                  \
-        return read_bool(r, &r->m->options.member, key);                                                               \
+#define READ_FLAG(function, member)                                                 \
+    static enum tp_status function(struct reader *r, void *target, const char *key) \
+    {                                                                               \
+        (void)target;                                                               \
+        return read_bool(r, &r->m->options.member, key);                            \
     }
 READ_FLAG(read_compat, compat)
 READ_FLAG(read_ignore_index, ignore_index)
@@ -286,8 +286,7 @@ static const struct field option_fields[] = {
     {"oversize", read_oversize, true},     {"shard_size", read_shard_size, true},
     {"compat", read_compat, true},         {"ignore_index", read_ignore_index, true},
     {"keep_dtype", read_keep_dtype, true}, {"include", read_include, true},
-    {"exclude", read_exclude, true},
-    {"dequantize", read_dequantize, false},
+    {"exclude", read_exclude, true},       {"dequantize", read_dequantize, false},
 };
 
 static enum tp_status read_options(struct reader *r, void *target, const char *key)
@@ -446,7 +445,7 @@ static enum tp_status read_path(struct reader *r, void *target, const char *key)
         st = tp_json_next(r->json, &t, r->err);
         if (st || t.type == TP_JSON_ARRAY_END)
             break;
-        if (t.type != TP_JSON_STRING || t.has_nul || t.len + used + 1 > sizeof path)
+        if (t.type != TP_JSON_STRING || t.has_nul || t.len + used + (keys > 0) > sizeof path)
             return tp_fail(r->err, TP_ERR_FORMAT, "'path' must be a list of keys, together at most %u bytes",
                            TP_NAME_MAX_BYTES);
         if (keys > 0)
@@ -470,12 +469,24 @@ static enum tp_status read_dtype(struct reader *r, void *target, const char *key
     if (st)
         return st;
     enum tp_dtype dtype = tp_dtype_from_numpy_name(t.text, t.len);
-    if (dtype == TP_F4)
-        dtype = TP_F4_UNPACKED; /* in files of arrays it is always one a byte */
-    if (dtype == TP_DTYPE_NONE || tp_dtype_bits(dtype) % 8 != 0)
+    bool packs = r->m->layout && strcmp(r->m->layout, "safetensors") == 0;
+    if (dtype == TP_F4 || dtype == TP_F4_UNPACKED) /* one name for both; in files of arrays it is always one a byte */
+        dtype = packs ? TP_F4 : TP_F4_UNPACKED;
+    if (dtype == TP_DTYPE_NONE || (tp_dtype_bits(dtype) % 8 != 0 && !packs))
         return tp_fail(r->err, TP_ERR_FORMAT, "unknown dtype");
     ((struct tp_manifest_array *)target)->dtype = (uint8_t)dtype;
     return TP_OK;
+}
+
+static enum tp_status read_view(struct reader *r, void *target, const char *key)
+{
+    struct tp_json_token t;
+    enum tp_status st = expect(r, TP_JSON_STRING, key, &t);
+    enum tp_dtype view = st ? TP_DTYPE_NONE : tp_dtype_from_numpy_name(t.text, t.len);
+    if (!st && view == TP_DTYPE_NONE)
+        st = tp_fail(r->err, TP_ERR_FORMAT, "unknown dtype in 'view'");
+    ((struct tp_manifest_array *)target)->view = (uint8_t)view;
+    return st;
 }
 
 static enum tp_status read_shape(struct reader *r, void *target, const char *key)
@@ -616,7 +627,7 @@ static enum tp_status read_extents(struct reader *r, void *target, const char *k
 static enum tp_status check_extents(struct reader *r, const struct tp_manifest_array *a)
 {
     struct tp_manifest *m = r->m;
-    uint64_t next = 0, item = tp_dtype_bits((enum tp_dtype)a->dtype) / 8;
+    uint64_t next = 0, bits = tp_dtype_bits((enum tp_dtype)a->dtype);
     for (uint32_t i = 0; i < a->extent_count; i++) {
         struct tp_manifest_extent *e = &m->extents[a->first_extent + i];
         if (e->first_elem == UINT64_MAX) {
@@ -627,10 +638,11 @@ static enum tp_status check_extents(struct reader *r, const struct tp_manifest_a
         uint64_t blocks = (e->length_bytes + TP_BLOCK_BYTES - 1) / TP_BLOCK_BYTES;
         if (e->first_elem != next || e->end_elem < next || e->end_elem > a->elem_count)
             return tp_fail(r->err, TP_ERR_FORMAT, "extents do not follow each other at element %" PRIu64, next);
-        if (e->length_bytes != (e->end_elem - e->first_elem) * item)
+        uint64_t elems = e->end_elem - e->first_elem;
+        if (e->length_bytes != (bits < 8 ? (elems * bits + 7) / 8 : elems * (bits / 8)))
             return tp_fail(r->err, TP_ERR_FORMAT,
-                           "an extent of %" PRIu64 " bytes holds %" PRIu64 " elements of %" PRIu64 " bytes",
-                           e->length_bytes, e->end_elem - e->first_elem, item);
+                           "an extent of %" PRIu64 " bytes holds %" PRIu64 " elements of %" PRIu64 " bits",
+                           e->length_bytes, elems, bits);
         if (e->offset_bytes > file->size_bytes || e->length_bytes > file->size_bytes - e->offset_bytes)
             return tp_fail(r->err, TP_ERR_FORMAT,
                            "an extent of %" PRIu64 " bytes at %" PRIu64 " is outside its file of %" PRIu64,
@@ -646,13 +658,11 @@ static enum tp_status check_extents(struct reader *r, const struct tp_manifest_a
 
 static enum tp_status read_array(struct reader *r)
 {
-    static const struct field fields[] = {{"path", read_path, true},
-                                          {"dtype", read_dtype, true},
-                                          {"shape", read_shape, true},
-                                          {"stats", read_stats, false},
-                                          {"extents", read_extents, true}};
+    static const struct field fields[] = {{"path", read_path, true},    {"dtype", read_dtype, true},
+                                          {"shape", read_shape, true},  {"view", read_view, false},
+                                          {"stats", read_stats, false}, {"extents", read_extents, true}};
     struct tp_manifest *m = r->m;
-    struct tp_manifest_array a = {.min = INFINITY, .max = -INFINITY};
+    struct tp_manifest_array a = {.min = INFINITY, .max = -INFINITY, .view = TP_DTYPE_NONE};
     enum tp_status st = read_fields(r, fields, TP_COUNT_OF(fields), &a, "arrays");
     if (!st)
         st = check_extents(r, &a);

@@ -222,11 +222,17 @@ enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path, struct
     if (stat(path, &st) != 0) {
         if (errno != ENOENT && errno != ENOTDIR)
             return tp_fail_errno(err, errno, path, "cannot be looked at");
-        *kind = TP_PATH_ABSENT;
+        *kind = lstat(path, &st) == 0 ? TP_PATH_OTHER : TP_PATH_ABSENT; /* a link that leads nowhere is there */
         return TP_OK;
     }
     *kind = S_ISREG(st.st_mode) ? TP_PATH_FILE : S_ISDIR(st.st_mode) ? TP_PATH_FOLDER : TP_PATH_OTHER;
     return TP_OK;
+}
+
+bool tp_path_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(*a ? a : ".", &x) == 0 && stat(*b ? b : ".", &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 char *tp_path_join(const char *dir, const char *name)
@@ -254,7 +260,7 @@ enum tp_status tp_folder_list(struct tp_names *out, const char *path, struct tp_
 {
     struct tp_names names = {0};
     size_t capacity = 0;
-    DIR *dir = opendir(path);
+    DIR *dir = opendir(*path ? path : ".");
     if (!dir)
         return tp_fail_errno(err, errno, path, "the folder cannot be listed");
     enum tp_status status = TP_OK;
@@ -307,7 +313,7 @@ static enum tp_status make_one(const char *path, struct tp_error *err)
     return status;
 }
 
-enum tp_status tp_folder_make(const char *path, struct tp_error *err)
+static enum tp_status make_parents(const char *path, struct tp_error *err)
 {
     char *copy = strdup(path);
     if (!copy)
@@ -320,10 +326,23 @@ enum tp_status tp_folder_make(const char *path, struct tp_error *err)
         status = make_one(copy, err);
         *p = '/';
     }
-    if (!status)
-        status = make_one(copy, err);
     free(copy);
     return status;
+}
+
+enum tp_status tp_folder_make(const char *path, struct tp_error *err)
+{
+    enum tp_status status = make_parents(path, err);
+    return status ? status : make_one(path, err);
+}
+
+enum tp_status tp_folder_make_new(const char *path, struct tp_error *err)
+{
+    enum tp_status status = make_parents(path, err);
+    if (status || mkdir(path, 0777) == 0)
+        return status;
+    return errno == EEXIST ? tp_err_path(err, tp_fail(err, TP_ERR_EXISTS, "is already there"), path)
+                           : tp_fail_errno(err, errno, path, "the folder cannot be made");
 }
 
 enum tp_status tp_folder_sync(const char *path, struct tp_error *err)

@@ -34,6 +34,7 @@ void tp_fd_close(int fd);                                                     /*
 enum tp_path_kind { TP_PATH_ABSENT, TP_PATH_FILE, TP_PATH_FOLDER, TP_PATH_OTHER };
 enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path,
                                struct tp_error *err); /* links are followed */
+bool tp_path_same(const char *a, const char *b);      /* both are there and are one file or folder; "" is "." */
 /* dir + '/' + name in malloc'd memory, NULL: no memory. */
 char *tp_path_join(const char *dir, const char *name);
 
@@ -44,7 +45,8 @@ struct tp_names {
 };
 enum tp_status tp_folder_list(struct tp_names *out, const char *path, struct tp_error *err);
 void tp_names_release(struct tp_names *names);
-enum tp_status tp_folder_make(const char *path, struct tp_error *err); /* parents too; an existing folder is fine */
+enum tp_status tp_folder_make(const char *path, struct tp_error *err);     /* parents too; an existing folder is fine */
+enum tp_status tp_folder_make_new(const char *path, struct tp_error *err); /* parents too; TP_ERR_EXISTS: is there */
 enum tp_status tp_folder_sync(const char *path, struct tp_error *err);
 enum tp_status tp_path_rename(const char *from, const char *to,
                               struct tp_error *err); /* never over an existing folder */

@@ -11,16 +11,18 @@
 #include "os/host.h"
 #include "plan/piece.h"
 
-#define PAGE ((uint64_t)4096)
+#define LINE ((size_t)64)                  /* of the processor's cache */
+#define BEYOND (TP_FRAME_MAX_BYTES + LINE) /* room behind a buffer's end, for what does not end with it */
 
 struct worker {
     struct tp_move *move;
     struct tp_pool *pool;
     struct tp_hasher *hasher;
     struct tp_reader_state reader; /* its scratch is for decoding */
-    uint8_t *in, *out;     /* buffer_bytes each; `out` has a page more, so that it can begin anywhere in one */
-    struct tp_result seen; /* of the block in work */
-    /* WRITE: out[begin, fill) goes to file offset base + begin; base is a whole page, so writes are too */
+    uint8_t *in;                   /* piece_bytes and a line */
+    uint8_t *out;                  /* buffer_bytes and BEYOND */
+    struct tp_result seen;         /* of the block in work */
+    /* WRITE: out[begin, fill) goes to file offset base + begin; base is a multiple of buffer_bytes */
     int fd;
     uint32_t file;
     char *path;
@@ -37,12 +39,23 @@ static const uint8_t kind_of[TP_DTYPE_COUNT] = {
 static uint64_t piece_limit(const struct worker *w, const struct tp_array *a, size_t room)
 {
     unsigned item = tp_array_item_bytes(a);
-    uint64_t limit = room / item;
+    uint64_t piece = w->move->budget.piece_bytes;
+    uint64_t limit = room < piece ? (room + item - 1) / item : piece / item; /* the last may reach beyond the buffer */
     if (a->op == TP_OP_CAST) {
-        uint64_t in_limit = w->move->budget.buffer_bytes * 8 / tp_dtype_bits((enum tp_dtype)a->source_dtype);
+        uint64_t in_limit = piece * 8 / tp_dtype_bits((enum tp_dtype)a->source_dtype);
         limit = limit < in_limit ? limit : in_limit;
     }
-    return a->op == TP_OP_UNPACK_F4 ? limit & ~(uint64_t)1 : limit;
+    return a->op == TP_OP_UNPACK_F4 ? (limit + 1) & ~(uint64_t)1 : limit;
+}
+
+/* The kernel copies twice as fast between addresses that are alike in a cache line: where a source's byte lies in its
+ * file is where it is put in the buffer. */
+static size_t source_shift(const struct tp_logical *l, uint64_t first)
+{
+    if (l->decoded)
+        return 0;
+    uint64_t offset = l->tensor->extents[0].offset_bytes + first * tp_dtype_bits((enum tp_dtype)l->tensor->dtype) / 8;
+    return (size_t)(offset % LINE);
 }
 
 static enum tp_status make_run(struct worker *w, const struct tp_array *a, const struct tp_run *run, uint8_t *dst,
@@ -51,15 +64,16 @@ static enum tp_status make_run(struct worker *w, const struct tp_array *a, const
     const struct tp_move *m = w->move;
     const struct tp_kernels *k = m->kernels;
     const struct tp_logical *l = &m->plan->logicals[run->logical];
-    uint8_t *target = a->op == TP_OP_COPY ? dst : w->in;
+    uint8_t *in = w->in + source_shift(l, run->src_elem);
+    uint8_t *target = a->op == TP_OP_COPY ? dst : in;
     enum tp_status st = tp_logical_read(&w->reader, l, run->src_elem, run->elem_count, target, err);
     if (st)
         return st;
     size_t n = (size_t)run->elem_count;
     if (a->op == TP_OP_CAST)
-        k->cast[kind_of[a->source_dtype]][kind_of[a->dtype]](dst, w->in, n, m->saturate, &w->seen.stats);
+        k->cast[kind_of[a->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
     else if (a->op == TP_OP_UNPACK_F4)
-        k->unpack_f4(dst, w->in, n / 2);
+        k->unpack_f4(dst, in, n / 2);
     else if (a->result != TP_NONE && a->source_dtype == TP_BOOL)
         w->seen.odd_bool_count += k->count_not_bool(dst, n);
     else if (a->result != TP_NONE)
@@ -118,11 +132,12 @@ static struct span block_span(const struct tp_plan *plan, const struct tp_out_ex
 
 /* ---- writing ---- */
 
-/* Write what is there; unless it is the end, only whole pages, and keep the rest for the next write. */
+/* Write a whole buffer, or at the end what is there. A buffer covers an aligned range of the file: writes that are as
+ * large and as aligned as a folio of the page cache get one folio, and odd ones many small ones. */
 static enum tp_status flush(struct worker *w, bool all, struct tp_error *err)
 {
-    size_t end = all ? w->fill : (size_t)(w->fill & ~(PAGE - 1));
-    if (end <= w->begin)
+    size_t end = all ? w->fill : w->move->budget.buffer_bytes; /* every append is followed by a flush: never more */
+    if (w->fill < end || end <= w->begin)
         return TP_OK;
     enum tp_status st = tp_file_write_at(w->fd, w->out + w->begin, end - w->begin, w->base + w->begin, w->path, err);
     if (st)
@@ -135,26 +150,20 @@ static enum tp_status flush(struct worker *w, bool all, struct tp_error *err)
     return TP_OK;
 }
 
-static size_t room(const struct worker *w)
-{
-    return w->move->budget.buffer_bytes - w->fill;
-}
-
-/* A frame may be larger than the buffer (the header of a safetensors file): as much at a time as fits. */
+/* A frame may be larger than the buffer (the header of a safetensors file): a little at a time, into the room that the
+ * buffer has beyond its end. */
 static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, struct tp_error *err)
 {
     const struct tp_move *m = w->move;
     for (size_t offset = 0;;) {
-        if (room(w) < TP_FRAME_MAX_BYTES) {
-            enum tp_status st = flush(w, false, err);
-            if (st)
-                return st;
-        }
-        size_t size = m->format->frame(m->plan, file, k, offset, w->out + w->fill, room(w));
+        size_t size = m->format->frame(m->plan, file, k, offset, w->out + w->fill, TP_FRAME_MAX_BYTES);
         if (size == 0)
             return TP_OK;
         w->fill += size;
         offset += size;
+        enum tp_status st = flush(w, false, err);
+        if (st)
+            return st;
     }
 }
 
@@ -189,13 +198,7 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
             return TP_OK;
         if (atomic_load_explicit(&w->pool->scan, memory_order_relaxed))
             return scan_block(w, &s, done, err);
-        uint64_t limit = piece_limit(w, s.array, room(w));
-        if (limit == 0) {
-            enum tp_status st = flush(w, false, err);
-            if (st)
-                return st;
-            continue;
-        }
+        uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes - w->fill);
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
         enum tp_status st = make(w, s.array, s.first_elem + done, n, w->out + w->fill, err);
         if (st)
@@ -203,6 +206,9 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
         tp_hasher_update(w->hasher, w->out + w->fill, (size_t)(n * item));
         w->fill += (size_t)(n * item);
         done += n;
+        st = flush(w, false, err);
+        if (st)
+            return st;
         if (m->stop_at_overflow && w->seen.stats.overflow_count > 0)
             atomic_store(&w->pool->scan, true);
     }
@@ -268,7 +274,7 @@ static enum tp_status check_block(struct worker *w, const struct tp_out_extent *
     for (uint64_t done = 0; done < size;) {
         if (tp_pool_stopped(w->pool))
             return TP_OK;
-        size_t n = size - done < m->budget.buffer_bytes ? (size_t)(size - done) : m->budget.buffer_bytes;
+        size_t n = size - done < m->budget.piece_bytes ? (size_t)(size - done) : m->budget.piece_bytes;
         enum tp_status st = tp_checkpoint_read_at(m->output, e->file, w->in, n, s.offset_bytes + done, err);
         if (st)
             return st;
@@ -346,7 +352,7 @@ static enum tp_status begin_task(struct worker *w, const struct tp_task *t, stru
     if (w->move->mode != TP_MOVE_WRITE)
         return TP_OK;
     uint64_t offset = task_offset(w->move, t);
-    w->base = offset & ~(PAGE - 1);
+    w->base = offset - offset % w->move->budget.buffer_bytes;
     w->begin = w->fill = (size_t)(offset - w->base);
     return open_file(w, t->file, err);
 }
@@ -397,18 +403,20 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 /* Measured: code, libraries, stacks and the C library's own pools, with a margin. */
 #define FIXED_BYTES ((uint64_t)12 << 20)
 #define WORKER_BYTES ((uint64_t)512 << 10) /* stack and hash state, beside the buffers */
-#define SCRATCH_BEST ((uint64_t)12 << 20) /* a whole expert's codes */
+#define SCRATCH_BEST ((uint64_t)12 << 20)  /* a whole expert's codes */
+#define PIECE_MIN ((uint64_t)64 << 10)
+#define PIECE_BEST ((uint64_t)256 << 10) /* source and result of a piece stay in the cache of a core */
 #define BUFFER_MIN ((uint64_t)128 << 10)
-#define BUFFER_BEST ((uint64_t)512 << 10) /* larger ones leave the cache of a core: slower, see bench/ */
+#define BUFFER_BEST ((uint64_t)512 << 10) /* larger writes are sometimes faster, and sometimes several times slower */
 
-enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes, bool decodes,
-                              struct tp_error *err)
+enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
+                              bool decodes, struct tp_error *err)
 {
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
     uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
     uint64_t scratch_min = decodes ? TP_SCRATCH_MIN_BYTES : 0;
-    uint64_t worker_min = WORKER_BYTES + 2 * BUFFER_MIN + scratch_min;
+    uint64_t worker_min = WORKER_BYTES + PIECE_MIN + BUFFER_MIN + scratch_min;
     uint64_t least = FIXED_BYTES + worker_min;
     if (allowed < least) {
         tp_fail(err, TP_ERR_NOMEM, "--max-memory allows %" PRIu64 " bytes, one worker needs %" PRIu64, allowed, least);
@@ -417,12 +425,16 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     uint64_t most = (allowed - FIXED_BYTES) / worker_min;
     count = count > most ? (unsigned)most : count;
     uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
-    uint64_t buffer = room / 2 & ~((UINT64_C(64) << 10) - 1);
+    uint64_t piece = room >= BUFFER_MIN + PIECE_BEST ? PIECE_BEST : PIECE_MIN;
+    uint64_t buffer = (room - piece) & ~((UINT64_C(64) << 10) - 1);
     buffer = buffer > BUFFER_BEST ? BUFFER_BEST : buffer;
-    uint64_t scratch = scratch_min + (room - 2 * buffer);
+    uint64_t scratch = scratch_min + (room - piece - buffer);
     *budget = (struct tp_budget){.workers = count,
+                                 .piece_bytes = (size_t)piece,
                                  .buffer_bytes = (size_t)buffer,
-                                 .scratch_bytes = (size_t)(!decodes ? 0 : scratch > SCRATCH_BEST ? SCRATCH_BEST : scratch)};
+                                 .scratch_bytes = (size_t)(!decodes                 ? 0
+                                                           : scratch > SCRATCH_BEST ? SCRATCH_BEST
+                                                                                    : scratch)};
     return TP_OK;
 }
 
@@ -432,8 +444,8 @@ static void free_worker(struct worker *w)
         return;
     tp_fd_close(w->fd);
     tp_hasher_free(w->hasher);
-    tp_host_free_aligned(w->in, w->move->budget.buffer_bytes);
-    tp_host_free_aligned(w->out, w->move->budget.buffer_bytes + PAGE);
+    tp_host_free_aligned(w->in, w->move->budget.piece_bytes + LINE);
+    tp_host_free_aligned(w->out, w->move->budget.buffer_bytes + BEYOND);
     tp_host_free_aligned(w->reader.scratch.bytes, w->reader.scratch.size_bytes);
     free(w->path);
     free(w);
@@ -447,8 +459,8 @@ static struct worker *new_worker(struct tp_move *move)
     w->move = move;
     w->fd = -1;
     w->hasher = tp_hasher_new(move->kernels);
-    w->in = tp_host_alloc_aligned(move->budget.buffer_bytes);
-    w->out = tp_host_alloc_aligned(move->budget.buffer_bytes + PAGE);
+    w->in = tp_host_alloc_aligned(move->budget.piece_bytes + LINE);
+    w->out = tp_host_alloc_aligned(move->budget.buffer_bytes + BEYOND);
     w->reader = (struct tp_reader_state){.ck = move->source, .kernels = move->kernels};
     w->reader.scratch.size_bytes = move->plan->decoded_count ? move->budget.scratch_bytes : 0;
     if (w->reader.scratch.size_bytes)

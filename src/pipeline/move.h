@@ -28,7 +28,8 @@ struct tp_mismatch {
 
 struct tp_budget {
     unsigned workers;
-    size_t buffer_bytes;  /* of each of a worker's two buffers; a multiple of 64 KiB */
+    size_t piece_bytes;   /* made at a time */
+    size_t buffer_bytes;  /* written at a time; a multiple of 64 KiB */
     size_t scratch_bytes; /* of a worker that decodes */
 };
 
@@ -56,9 +57,9 @@ struct tp_move {
 
 enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 
-/* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the smallest
- * budget that would do when it is too small even for one worker. */
-enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes, bool decodes,
-                              struct tp_error *err);
+/* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
+ * smallest budget that would do when it is too small even for one worker. */
+enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
+                              bool decodes, struct tp_error *err);
 
 #endif

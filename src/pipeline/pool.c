@@ -7,37 +7,41 @@
 #include <time.h>
 
 #include "base/status.h"
+#include "os/float_mode.h"
 #include "os/host.h"
 
 #define TICK_NS 100000000L
 #define STACK_BYTES ((size_t)256 << 10)
 
+static bool has_task(const struct tp_pool *pool, uint32_t file)
+{
+    return file != TP_NONE && pool->file_next[file] < pool->list->file_first[file + 1];
+}
+
+/* The file with the most tasks left, or TP_NONE. */
+static uint32_t fullest_file(const struct tp_pool *pool)
+{
+    uint32_t best = TP_NONE, most = 0;
+    for (uint32_t f = 0; f < pool->list->file_count; f++) {
+        uint32_t left = pool->list->file_first[f + 1] - pool->file_next[f];
+        if (left > most) {
+            best = f;
+            most = left;
+        }
+    }
+    return best;
+}
+
 /* Two threads that write one file wait for each other in the kernel, so a worker stays with its file, then takes one
  * that nobody has begun, and only then helps where the most is left. */
 static const struct tp_task *next_task(struct tp_pool *pool, uint32_t *file)
 {
-    const struct tp_task_list *list = pool->list;
-    uint32_t best = TP_NONE, best_left = 0;
-    bool best_fresh = false;
-    for (uint32_t f = 0; f < list->file_count; f++) {
-        uint32_t left = list->file_first[f + 1] - pool->file_next[f];
-        bool fresh = pool->file_next[f] == list->file_first[f];
-        if (left == 0)
-            continue;
-        if (f == *file) {
-            best = f;
-            break;
-        }
-        if (best == TP_NONE || (fresh && !best_fresh) || (fresh == best_fresh && !fresh && left > best_left)) {
-            best = f;
-            best_left = left;
-            best_fresh = fresh;
-        }
+    if (!has_task(pool, *file)) {
+        while (pool->fresh_file < pool->list->file_count && !has_task(pool, pool->fresh_file))
+            pool->fresh_file++;
+        *file = pool->fresh_file < pool->list->file_count ? pool->fresh_file++ : fullest_file(pool);
     }
-    if (best == TP_NONE)
-        return NULL;
-    *file = best;
-    return &list->tasks[pool->file_next[best]++];
+    return *file == TP_NONE ? NULL : &pool->list->tasks[pool->file_next[*file]++];
 }
 
 static void fail_pool(struct tp_pool *pool, enum tp_status st, const struct tp_error *err)
@@ -62,6 +66,7 @@ static void *work(void *arg)
     const struct thread_start *start = arg;
     struct tp_pool *pool = start->pool;
     uint32_t file = TP_NONE;
+    (void)tp_float_mode_plain(); /* a thread inherits its maker's mode, and decoders calculate */
     while (!tp_pool_stopped(pool)) {
         pthread_mutex_lock(&pool->lock);
         const struct tp_task *task = next_task(pool, &file);

@@ -33,6 +33,7 @@ struct tp_pool {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* a worker has ended */
     uint32_t *file_next; /* under lock: next task of each file */
+    uint32_t fresh_file; /* under lock: no file before it is untouched */
     unsigned running;    /* under lock */
     enum tp_status status;
     struct tp_error error;

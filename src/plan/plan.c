@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "checkpoint/checkpoint.h"
 #include "tensorport/text.h"
 
 #define SHOWN_MAX 20u /* offenders named in one message; the rest is counted */
@@ -16,6 +17,7 @@ struct builder {
     struct tp_plan *plan;
     const struct tp_checkpoint *source;
     const struct tp_convert_options *options;
+    struct tp_plan_traits traits;
     struct tp_logical *all; /* what there is to choose from */
     size_t count;
     bool *selected; /* by index in `all` */
@@ -186,7 +188,7 @@ static void choose_dtype(const struct builder *b, const struct tp_logical *l, st
     } else if (b->options->compat && is_recent(from)) {
         to = TP_U8;
         a->view = (uint8_t)from;
-    } else if (from == TP_F4) {
+    } else if (from == TP_F4 && !b->traits.packed_small_floats) {
         to = TP_F4_UNPACKED;
         a->op = TP_OP_UNPACK_F4;
     }
@@ -206,7 +208,7 @@ static enum tp_status check_dtypes(const struct builder *b)
         if (b->options->compat && t->dtype == TP_F4 && (t->rank == 0 || t->shape[t->rank - 1] % 2 != 0))
             offend(&odd, t->name, t->name_len, "odd last axis");
     }
-    if (six.count)
+    if (six.count && !b->traits.packed_small_floats)
         return refuse(b, &six, TP_ERR_UNSUPPORTED,
                       "six-bit floats cannot be converted (safetensors does not define their bit order)");
     if (odd.count)
@@ -287,7 +289,7 @@ static enum tp_status set_path(const struct builder *b, struct tp_array *a, cons
 {
     a->path = tp_logical_name(l);
     a->path_len = tp_logical_name_len(l);
-    if (b->options->tree == TP_TREE_FLAT || !memchr(a->path, '.', a->path_len))
+    if (b->options->tree == TP_TREE_FLAT || b->traits.flat_names || !memchr(a->path, '.', a->path_len))
         return TP_OK;
     char *path = tp_arena_strndup(&b->plan->arena, a->path, a->path_len);
     if (!path)
@@ -303,7 +305,8 @@ static enum tp_status set_shape(const struct builder *b, struct tp_array *a, con
 {
     a->rank = tp_logical_rank(l);
     a->shape = tp_logical_shape(l);
-    a->elem_count = tp_logical_elem_count(l);
+    bool packed = tp_dtype_bits((enum tp_dtype)a->dtype) < 8;
+    a->elem_count = packed ? l->tensor->size_bytes : tp_logical_elem_count(l);
     if (a->view != TP_F4)
         return TP_OK;
     uint64_t *halved = tp_arena_alloc(&b->plan->arena, a->rank * sizeof *halved);
@@ -329,11 +332,8 @@ static enum tp_status add_array(struct builder *b, const struct tp_logical *from
     struct tp_piece *piece = tp_arena_alloc(&plan->arena, sizeof *piece);
     if (!piece)
         return tp_fail_nomem(b->err);
-    *a = (struct tp_array){.pieces = piece,
-                           .piece_count = 1,
-                           .first_extent = TP_NONE,
-                           .result = TP_NONE,
-                           .group = tp_logical_group(from)};
+    *a = (struct tp_array){
+        .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = tp_logical_group(from)};
     choose_dtype(b, from, a);
     enum tp_status st = set_path(b, a, from);
     if (!st)
@@ -343,7 +343,7 @@ static enum tp_status add_array(struct builder *b, const struct tp_logical *from
     if (is_counted(a))
         a->result = plan->result_count++;
     *l = *from;
-    if (a->view != TP_DTYPE_NONE)
+    if (a->view != TP_DTYPE_NONE || tp_dtype_bits((enum tp_dtype)a->dtype) < 8)
         l->dtype = TP_U8;
     *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count, .run_elems = a->elem_count};
     plan->logical_count++;
@@ -375,7 +375,8 @@ static enum tp_status check_sizes(const struct builder *b)
     for (size_t i = 0; i < b->count; i++) {
         const struct tp_logical *l = &b->all[i];
         if (b->selected[i] && tp_logical_elem_count(l) > (UINT64_MAX >> 8)) {
-            tp_fail(b->err, TP_ERR_LIMIT, "%" PRIu64 " elements are more than can be converted", tp_logical_elem_count(l));
+            tp_fail(b->err, TP_ERR_LIMIT, "%" PRIu64 " elements are more than can be converted",
+                    tp_logical_elem_count(l));
             return tp_err_tensor(b->err, TP_ERR_LIMIT, tp_logical_name(l), tp_logical_name_len(l));
         }
     }
@@ -419,10 +420,11 @@ static enum tp_status gather(struct builder *b)
 }
 
 enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *source,
-                             const struct tp_convert_options *options, struct tp_error *err)
+                             const struct tp_convert_options *options, struct tp_plan_traits traits,
+                             struct tp_error *err)
 {
-    *plan = (struct tp_plan){.array_count = 0};
-    struct builder b = {.plan = plan, .source = source, .options = options, .err = err};
+    *plan = (struct tp_plan){.metadata = &source->metadata};
+    struct builder b = {.plan = plan, .source = source, .options = options, .traits = traits, .err = err};
     enum tp_status st = gather(&b);
     if (!st)
         st = select_tensors(&b);
@@ -432,7 +434,7 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
         st = check_sizes(&b);
     if (!st)
         st = add_arrays(&b);
-    if (!st)
+    if (!st && !traits.flat_names)
         st = check_tree(&b);
     if (!st)
         st = note_what_stays(&b);

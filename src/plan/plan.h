@@ -89,9 +89,16 @@ struct tp_plan {
     const struct tp_metadata *metadata; /* of the source, borrowed; or NULL */
 };
 
+/* What a format asks of the plan. */
+struct tp_plan_traits {
+    bool flat_names;          /* no tree: a path is one key, the tensor's whole name, and needs no check */
+    bool packed_small_floats; /* F4 and F6 as they are: such an array counts bytes, see tp_array_item_bytes */
+};
+
 /* The arrays of the output; files and extents are the layout's. On failure `plan` is empty. */
 enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *source,
-                             const struct tp_convert_options *options, struct tp_error *err);
+                             const struct tp_convert_options *options, struct tp_plan_traits traits,
+                             struct tp_error *err);
 void tp_plan_release(struct tp_plan *plan);
 
 /* Bytes of one element of an array as written. An array written as F4 or F6 counts the bytes that hold its codes, not

@@ -306,19 +306,35 @@ enum tp_status tp_affine_read_scales(const struct tp_decoded *d, uint64_t row, u
     return status;
 }
 
+/* What is read of each row of a matrix of which `columns` columns are wanted: short rows whole, since a read more costs
+ * more than some bytes more. */
+struct span {
+    uint64_t first, count, skip;
+};
+
+static struct span choose_span(const struct tp_tensor *t, const struct tp_affine_tile *tile, uint64_t column,
+                               uint64_t columns)
+{
+    const uint64_t length = row_length(t);
+    if (length <= tile->stage_words && (length <= 1024 || length / 2 <= columns))
+        return (struct span){.count = length, .skip = column};
+    return (struct span){.first = column, .count = columns};
+}
+
 enum tp_status tp_affine_load_transposed(const struct tp_decoded *d, const struct tp_affine_tile *tile, uint64_t row,
                                          uint64_t column, uint64_t columns, struct tp_error *err)
 {
     uint32_t *stage = tile->stage;
-    const uint64_t at_once = tile->stage_words / columns;
+    const struct span span = choose_span(d->codes, tile, column, columns);
+    const uint64_t at_once = tile->stage_words / span.count;
     for (uint64_t done = 0, n; done < tile->row_words; done += n) {
         n = tile->row_words - done < at_once ? tile->row_words - done : at_once;
-        enum tp_status status = tp_affine_read_words(d, d->codes, row + done, n, column, columns, stage, err);
+        enum tp_status status = tp_affine_read_words(d, d->codes, row + done, n, span.first, span.count, stage, err);
         if (status)
             return status;
         for (uint64_t c = 0; c < columns; c++)
             for (uint64_t r = 0; r < n; r++)
-                tile->words[c * tile->row_words + done + r] = stage[r * columns + c];
+                tile->words[c * tile->row_words + done + r] = stage[r * span.count + span.skip + c];
     }
     return TP_OK;
 }
@@ -326,16 +342,18 @@ enum tp_status tp_affine_load_transposed(const struct tp_decoded *d, const struc
 enum tp_status tp_affine_load_transposed_scales(const struct tp_decoded *d, const struct tp_affine_tile *tile,
                                                 struct tp_error *err)
 {
+    const struct tp_affine *a = d->params;
     float *stage = tile->stage;
-    const uint64_t at_once = tile->stage_words / tile->rows;
+    const struct span span = choose_span(a->scales, tile, tile->row, tile->rows);
+    const uint64_t at_once = tile->stage_words / span.count;
     for (uint64_t done = 0, n; done < tile->groups; done += n) {
         n = tile->groups - done < at_once ? tile->groups - done : at_once;
-        enum tp_status status = tp_affine_read_scales(d, tile->group + done, n, tile->row, tile->rows, stage, err);
+        enum tp_status status = tp_affine_read_scales(d, tile->group + done, n, span.first, span.count, stage, err);
         if (status)
             return status;
         for (uint64_t r = 0; r < tile->rows; r++)
             for (uint64_t g = 0; g < n; g++)
-                tile->scales[r * tile->groups + done + g] = stage[g * tile->rows + r];
+                tile->scales[r * tile->groups + done + g] = stage[g * span.count + span.skip + r];
     }
     return TP_OK;
 }

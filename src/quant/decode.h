@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Decoding: how the tensors of a quantised group become one tensor of plain numbers. A scheme is one file and one row of
- * the table in schemes.c; nothing above knows more of it than this.
+/* Decoding: how the tensors of a quantised group become one tensor of plain numbers. A scheme is one file and one row
+ * of the table in schemes.c; nothing above knows more of it than this.
  *
- * Every scheme decodes to float32 values that are exact, or rounded once where its formula says so; the cast kernels then round
- * once to the target. Memory: a worker's scratch, whatever the size of the tensors. */
+ * Every scheme decodes to float32 values that are exact, or rounded once where its formula says so; the cast kernels
+ * then round once to the target. Memory: a worker's scratch, whatever the size of the tensors. */
 #ifndef TP_QUANT_DECODE_H
 #define TP_QUANT_DECODE_H
 
@@ -11,7 +11,10 @@
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
 
-enum tp_mxfp4_layout { TP_MXFP4_IN_OUT = 0, TP_MXFP4_OUT_IN }; /* of stacked experts: [E, in, out] as in HF, or as stored */
+enum tp_mxfp4_layout {
+    TP_MXFP4_IN_OUT = 0,
+    TP_MXFP4_OUT_IN
+}; /* of stacked experts: [E, in, out] as in HF, or as stored */
 
 struct tp_decode_options {
     enum tp_mxfp4_layout mxfp4_layout;
@@ -20,7 +23,8 @@ struct tp_decode_options {
     bool f16_first;     /* GPTQ, AWQ: round to float16 (the scales' dtype) first, as their packages do */
 };
 
-/* A worker's memory for what a scheme has read: kept from call to call, since the next one is usually for the next elements. */
+/* A worker's memory for what a scheme has read: kept from call to call, since the next one is usually for the next
+ * elements. */
 struct tp_scratch {
     uint8_t *bytes; /* 64-byte aligned */
     size_t size_bytes;
@@ -51,12 +55,12 @@ struct tp_decoded {
 
 struct tp_scheme {
     const char *name; /* as tp_group.scheme */
-    /* Check every member against the others (shapes, dtypes, config.json), and fill in the result's name and shape. All that headers
-     * can show to be wrong is refused here, naming both tensors and both numbers. May read small tensors (a JSON of
-     * bitsandbytes), never codes. */
+    /* Check every member against the others (shapes, dtypes, config.json), and fill in the result's name and shape. All
+     * that headers can show to be wrong is refused here, naming both tensors and both numbers. May read small tensors
+     * (a JSON of bitsandbytes), never codes. */
     enum tp_status (*prepare)(struct tp_decoded *d, struct tp_arena *arena, struct tp_error *err);
-    /* Elements [first, first + count) of the result, row-major, as float32. Any first, any count that fits the caller's buffer
-     * (at most 2^20). Thread-safe with a scratch of one's own. */
+    /* Elements [first, first + count) of the result, row-major, as float32. Any first, any count that fits the caller's
+     * buffer (at most 2^20). Thread-safe with a scratch of one's own. */
     enum tp_status (*decode)(const struct tp_decoded *d, struct tp_scratch *scratch, const struct tp_kernels *kernels,
                              uint64_t first, uint64_t count, float *dst, struct tp_error *err);
 };
@@ -69,14 +73,15 @@ const struct tp_scheme *tp_scheme_find(const char *name);
 /* The member of d's group whose name is the group's stem + suffix, or NULL. */
 const struct tp_tensor *tp_decoded_member(const struct tp_decoded *d, const char *suffix);
 /* Name the result stem + suffix. */
-enum tp_status tp_decoded_set_name(struct tp_decoded *d, struct tp_arena *arena, const char *suffix, struct tp_error *err);
+enum tp_status tp_decoded_set_name(struct tp_decoded *d, struct tp_arena *arena, const char *suffix,
+                                   struct tp_error *err);
 enum tp_status tp_decoded_set_shape(struct tp_decoded *d, struct tp_arena *arena, const uint64_t *shape, unsigned rank,
                                     struct tp_error *err);
 /* An error about two tensors that do not go together: names d's codes in err->tensor and `other` in the text. */
 enum tp_status tp_decoded_refuse(const struct tp_decoded *d, const struct tp_tensor *other, struct tp_error *err,
                                  const char *fmt, ...) TP_PRINTF(4, 5);
 /* `count` elements of a scale tensor (F32, F16, BF16, E8M0, U8 as E8M0, F8_E4M3) as float32, from element `first`. */
-enum tp_status tp_decoded_read_scales(const struct tp_decoded *d, const struct tp_tensor *t, uint64_t first, uint64_t count,
-                                      float *dst, struct tp_error *err);
+enum tp_status tp_decoded_read_scales(const struct tp_decoded *d, const struct tp_tensor *t, uint64_t first,
+                                      uint64_t count, float *dst, struct tp_error *err);
 
 #endif

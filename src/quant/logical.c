@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "quant/logical.h"
 
+#include "checkpoint/checkpoint.h"
+
 enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
                                uint64_t count, void *dst, struct tp_error *err)
 {
@@ -8,8 +10,9 @@ enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_lo
     if (d)
         return d->scheme->decode(d, &state->scratch, state->kernels, first, count, dst, err);
     const struct tp_tensor *t = logical->tensor;
-    unsigned stored_bits = tp_dtype_bits((enum tp_dtype)t->dtype);
-    unsigned seen_bits = tp_dtype_bits((enum tp_dtype)logical->dtype);
-    uint64_t scale = seen_bits / stored_bits; /* 2 for bytes of F4, else 1 */
-    return tp_tensor_read(state->ck, t, first * scale, count * scale, dst, err);
+    bool is_bytes_of_codes = tp_dtype_bits((enum tp_dtype)t->dtype) < 8 && logical->dtype == TP_U8;
+    if (is_bytes_of_codes) /* F4 and F6 are only ever met in safetensors, in one extent */
+        return tp_checkpoint_read_at(state->ck, t->extents[0].file, dst, (size_t)count,
+                                     t->extents[0].offset_bytes + first, err);
+    return tp_tensor_read(state->ck, t, first, count, dst, err);
 }

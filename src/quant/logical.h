@@ -9,9 +9,10 @@
 #include "tensorport/convert.h"
 
 struct tp_logical {
-    const struct tp_tensor *tensor;    /* plain; of a decoded one the codes, which name its place in the source */
-    const struct tp_decoded *decoded;  /* or NULL */
-    uint8_t dtype; /* enum tp_dtype that the elements are read as: F32 when decoded; U8 for a view of F4 counts bytes, two codes each */
+    const struct tp_tensor *tensor;   /* plain; of a decoded one the codes, which name its place in the source */
+    const struct tp_decoded *decoded; /* or NULL */
+    uint8_t dtype; /* enum tp_dtype that the elements are read as: F32 when decoded; U8 of an F4 or F6 tensor counts the
+                      bytes of its codes */
 };
 
 static inline const char *tp_logical_name(const struct tp_logical *l)
@@ -45,9 +46,10 @@ static inline uint32_t tp_logical_group(const struct tp_logical *l)
     return l->decoded ? TP_NO_GROUP : l->tensor->group;
 }
 
-/* All logical tensors of a checkpoint, in source order (a decoded one where its codes are), in a malloc'd table; decoders and
- * their names in `arena`. Without options->dequantize they are the tensors. With it, what cannot be decoded is refused, every group at
- * once; codes or scales that belong to no group are an error; activation scales are dropped, and noted. */
+/* All logical tensors of a checkpoint, in source order (a decoded one where its codes are), in a malloc'd table;
+ * decoders and their names in `arena`. Without options->dequantize they are the tensors. With it, what cannot be
+ * decoded is refused, every group at once; codes or scales that belong to no group are an error; activation scales are
+ * dropped, and noted. */
 enum tp_status tp_logicals_build(struct tp_logical **out, size_t *count, struct tp_arena *arena, struct tp_list *notes,
                                  const struct tp_checkpoint *ck, const struct tp_convert_options *options,
                                  struct tp_error *err);
@@ -59,8 +61,8 @@ struct tp_reader_state {
     struct tp_scratch scratch;
 };
 
-/* Elements [first, first + count), row-major, to dst. F4: first and count are even, or reach the end. Thread-safe with a
- * state of one's own. */
+/* Elements [first, first + count), row-major, to dst. F4: first and count are even, or reach the end. Thread-safe with
+ * a state of one's own. */
 enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
                                uint64_t count, void *dst, struct tp_error *err);
 

@@ -26,13 +26,34 @@ static const struct {
     const char *ending;
     bool is_activation; /* of no use without the quantised kernels: dropped. Else it must not be left over */
 } endings[] = {
-    {".input_scale", true},        {".output_scale", true},        {".input_global_scale", true}, {".input_zero_point", true},
-    {".input_scale_ub", true},     {".q_scale", true},             {".k_scale", true},            {".v_scale", true},
-    {".kv_scale", true},           {".prob_scale", true},          {"_input_scale", true},        {"_blocks", false},
-    {".blocks", false},            {".qweight", false},            {".qzeros", false},            {".g_idx", false},
-    {".weight_packed", false},     {".weight_scale", false},       {".weight_scale_inv", false},  {".weight_scale_2", false},
-    {".weight_zero_point", false}, {".weight_global_scale", false}, {".weight_g_idx", false},     {".weight_shape", false},
-    {".absmax", false},            {".quant_map", false},          {".SCB", false},               {"_scale_inv", false},
+    {".input_scale", true},
+    {".output_scale", true},
+    {".input_global_scale", true},
+    {".input_zero_point", true},
+    {".input_scale_ub", true},
+    {".q_scale", true},
+    {".k_scale", true},
+    {".v_scale", true},
+    {".kv_scale", true},
+    {".prob_scale", true},
+    {"_input_scale", true},
+    {"_blocks", false},
+    {".blocks", false},
+    {".qweight", false},
+    {".qzeros", false},
+    {".g_idx", false},
+    {".weight_packed", false},
+    {".weight_scale", false},
+    {".weight_scale_inv", false},
+    {".weight_scale_2", false},
+    {".weight_zero_point", false},
+    {".weight_global_scale", false},
+    {".weight_g_idx", false},
+    {".weight_shape", false},
+    {".absmax", false},
+    {".quant_map", false},
+    {".SCB", false},
+    {"_scale_inv", false},
 };
 
 static bool ends_in(const struct tp_tensor *t, const char *ending)
@@ -52,7 +73,8 @@ static enum tp_status refuse_leftover(const struct builder *b, const struct tp_t
     tp_fail(b->err, TP_ERR_FORMAT, "looks like a part of a quantised weight, but its other parts are not here");
     tp_err_path(b->err, TP_ERR_FORMAT, tp_checkpoint_path(b->ck));
     tp_err_tensor(b->err, TP_ERR_FORMAT, t->name, t->name_len);
-    return tp_err_hint(b->err, TP_ERR_FORMAT, "--exclude leaves it out; without --dequantize everything is kept as it is");
+    return tp_err_hint(b->err, TP_ERR_FORMAT,
+                       "--exclude leaves it out; without --dequantize everything is kept as it is");
 }
 
 static void add(struct builder *b, const struct tp_tensor *t, const struct tp_decoded *d)

@@ -10,9 +10,9 @@
 #include "checkpoint/describe.h"
 
 static const struct tp_scheme *const schemes[] = {
-    &tp_scheme_mxfp4,  &tp_scheme_mxfp6,          &tp_scheme_mxfp8, &tp_scheme_nvfp4,   &tp_scheme_fp8,
-    &tp_scheme_int8,   &tp_scheme_pack_quantized, &tp_scheme_gptq,  &tp_scheme_awq,     &tp_scheme_bnb_nf4,
-    &tp_scheme_bnb_fp4, &tp_scheme_bnb_int8,
+    &tp_scheme_mxfp4, &tp_scheme_mxfp6,   &tp_scheme_mxfp8,          &tp_scheme_nvfp4,
+    &tp_scheme_fp8,   &tp_scheme_int8,    &tp_scheme_pack_quantized, &tp_scheme_gptq,
+    &tp_scheme_awq,   &tp_scheme_bnb_nf4, &tp_scheme_bnb_fp4,        &tp_scheme_bnb_int8,
 };
 
 const struct tp_scheme *tp_scheme_find(const char *name)
@@ -31,7 +31,8 @@ const struct tp_tensor *tp_decoded_member(const struct tp_decoded *d, const char
     return t && t->group == d->codes->group ? t : NULL;
 }
 
-enum tp_status tp_decoded_set_name(struct tp_decoded *d, struct tp_arena *arena, const char *suffix, struct tp_error *err)
+enum tp_status tp_decoded_set_name(struct tp_decoded *d, struct tp_arena *arena, const char *suffix,
+                                   struct tp_error *err)
 {
     char name[TP_NAME_MAX_BYTES + 128];
     int len = snprintf(name, sizeof name, "%s%s", d->group->name, suffix);
@@ -82,8 +83,8 @@ static void exponents_to_f32(float *dst, const uint8_t *src, size_t n)
     }
 }
 
-enum tp_status tp_decoded_read_scales(const struct tp_decoded *d, const struct tp_tensor *t, uint64_t first, uint64_t count,
-                                      float *dst, struct tp_error *err)
+enum tp_status tp_decoded_read_scales(const struct tp_decoded *d, const struct tp_tensor *t, uint64_t first,
+                                      uint64_t count, float *dst, struct tp_error *err)
 {
     if (t->dtype != TP_U8)
         return tp_tensor_read_f32(d->ck, t, first, count, dst, err);

@@ -263,6 +263,11 @@ def test_a_single_safetensors_file_can_be_the_input(tmp_path: Path, rng: np.rand
     assert_output(convert(file), expected(arrays))
 
 
+def test_a_file_of_the_current_folder_can_be_the_input(source: Path, tmp_path: Path):
+    run("convert", "-i", "model.safetensors", "-o", tmp_path / "out", cwd=source)
+    run("verify", "--model", tmp_path / "out", "--source", source)
+
+
 @pytest.mark.parametrize("tree", ["flat", "nested"])
 def test_a_single_shard_is_byte_for_byte_what_flax_writes(
     tmp_path: Path, rng: np.random.Generator, convert: Convert, tree: str
@@ -332,6 +337,19 @@ def test_an_array_above_the_shard_size_is_split_into_rows(tmp_path: Path, rng: n
     rows = {tuple(row["path"]): row for row in json.loads((out / "manifest.json").read_text())["arrays"]}
     assert rows[("rows.too.long",)]["shape"] == [3, 5001]
     assert len(rows[("a",)]["extents"]) > 3
+
+
+@pytest.mark.parametrize("shape", [(334, 3), (2, 1501), (6004,), (998, 3, 1)])
+def test_packed_codes_are_split_at_whole_bytes(
+    tmp_path: Path, rng: np.random.Generator, convert: Convert, shape: tuple[int, ...]
+):
+    arrays = {"codes": random_array(rng, "F4", shape)}
+    folder = write_checkpoint(tmp_path / "source", arrays)
+    for limit in range(1000, 1010):
+        out = convert(folder, "--shard-size", f"{limit}B")
+        joined = restore(out)["codes"].reshape(shape)
+        assert joined.tobytes() == arrays["codes"].tobytes()
+        run("verify", "--model", out, "--source", folder)
 
 
 def test_oversize_own_shard_keeps_arrays_whole(tmp_path: Path, rng: np.random.Generator, convert: Convert):
@@ -477,6 +495,26 @@ def test_compat_stores_recent_dtypes_as_uint8(tmp_path: Path, rng: np.random.Gen
     for name, array in (recent | older).items():
         assert_same(views[name], array, name)
     run("verify", "--model", out, "--source", folder)
+
+
+def test_verify_compares_what_only_the_manifest_says(tmp_path: Path, rng: np.random.Generator, convert: Convert):
+    arrays = {
+        "flat": small_floats(rng, "F16", (2, 3000)),
+        "scale": random_array(rng, "F8_E8M0", (4, 4)),
+        "codes": random_array(rng, "F4", (4, 4)),
+    }
+    folder = write_checkpoint(tmp_path / "source", arrays)
+    out = convert(folder, "--compat", "--shard-size", "2000B")
+    text = (out / "manifest.json").read_text()
+    run("verify", "--model", out, "--source", folder)
+    for said, lie in [
+        ('"shape":[2,3000]', '"shape":[3000,2]'),
+        ('"view":"float8_e8m0fnu"', '"view":"float8_e4m3fnuz"'),
+        (',"view":"float4_e2m1fn"', ""),
+    ]:
+        assert said in text
+        (out / "manifest.json").write_text(text.replace(said, lie))
+        run("verify", "--model", out, "--source", folder, code=1)
 
 
 def test_compat_refuses_packed_codes_with_an_odd_last_axis(tmp_path: Path):
@@ -941,6 +979,16 @@ def test_a_folder_that_flax_wrote_can_be_verified(tmp_path: Path, rng: np.random
 def test_verbose_shows_every_array(output: Path, model: dict[str, Array]):
     done = run("verify", "--model", output, "--verbose")
     assert all(name in done.stdout for name in model)
+
+
+def test_verbose_shows_no_raw_bytes_of_file_names(output: Path):
+    file = shards(output)[0]
+    file.rename(output / "mo\x1b[31mdel.msgpack")
+    manifest = output / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"{file.name}"', '"mo\\u001b[31mdel.msgpack"'))
+    done = run("verify", "--model", output, "--verbose")
+    assert "\\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_skip_verify_and_quiet_do_what_they_say(source: Path, tmp_path: Path):

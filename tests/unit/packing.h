@@ -59,7 +59,7 @@ static inline void expect_packing_refused(const char *config, const struct part 
     struct packing p;
     const enum tp_status got = packing_open(&p, config, parts, scheme, (struct tp_decode_options){0});
     if (got != status)
-        fail_msg("status %s, not %s: %s", tp_status_name(got), tp_status_name(status), p.x.err.message);
+        fail_msg("status %s, not %s (%s): %s", tp_status_name(got), tp_status_name(status), texts[0], p.x.err.message);
     assert_string_equal(p.x.err.tensor, p.x.d.codes->name);
     for (size_t i = 0; i < text_count; i++)
         expect_text(p.x.err.message, texts[i]);
@@ -114,8 +114,9 @@ static inline void expect_values(struct decoding *x, const float *want)
     expect_runs(x, want, 6);
 }
 
-/* A golden folder whose values are [in, out], as GPTQ's and AWQ's packages have them; ours are [out, in]. */
-static inline void expect_golden_transposed(const char *name, const struct tp_scheme *scheme)
+/* A golden folder. `transposed`: its values are [in, out], as GPTQ's and AWQ's packages have them; ours are [out, in].
+ */
+static inline void expect_golden_matrix(const char *name, const struct tp_scheme *scheme, bool transposed)
 {
     struct decoding x;
     struct golden g;
@@ -124,17 +125,17 @@ static inline void expect_golden_transposed(const char *name, const struct tp_sc
     golden_open(&g, name, x.d.name);
     assert_int_equal(x.d.rank, 2);
     assert_int_equal(g.tensor->rank, 2);
-    const size_t out = (size_t)g.tensor->shape[1], in = (size_t)g.tensor->shape[0];
+    const size_t out = (size_t)g.tensor->shape[transposed], in = (size_t)g.tensor->shape[!transposed];
     assert_int_equal(x.d.shape[0], out);
     assert_int_equal(x.d.shape[1], in);
-    assert_int_equal(x.d.elem_count, x.d.group->parameter_count);
     for (size_t step = 1 << 20; step > 0; step /= 31) {
         float *values = decode_all(&x, step);
         round_as(&x.kernels, g.tensor, values, in * out);
-        for (size_t i = 0; i < in * out; i++)
-            if (bits_of(values[i]) != bits_of(g.values[i % in * out + i / in]))
-                fail_msg("%s [%zu, %zu]: 0x%08x, not 0x%08x", name, i / in, i % in, bits_of(values[i]),
-                         bits_of(g.values[i % in * out + i / in]));
+        for (size_t i = 0; i < in * out; i++) {
+            const float want = g.values[transposed ? i % in * out + i / in : i];
+            if (bits_of(values[i]) != bits_of(want))
+                fail_msg("%s [%zu, %zu]: 0x%08x, not 0x%08x", name, i / in, i % in, bits_of(values[i]), bits_of(want));
+        }
         free(values);
     }
     golden_close(&g);

@@ -291,7 +291,191 @@ static void an_interrupted_exchange_is_finished(void **state)
     tp_verify_report_release(&v);
 }
 
+static void move(const char *from_folder, const char *from, const char *to_folder, const char *to)
+{
+    struct tp_error err;
+    char *source = tp_path_join(from_folder, from), *target = tp_path_join(to_folder, to);
+    assert_ok(tp_path_rename(source, target, &err), &err);
+    free(source);
+    free(target);
+}
+
+static void assert_text(const char *folder, const char *name, const char *expected)
+{
+    char *text = read_file(folder, name, NULL);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+/* Killed while the files of a first conversion were moved into a folder that had been empty. */
+static void an_interrupted_move_into_an_empty_folder_is_finished(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    char other[SCRATCH_PATH + 8], inside[SCRATCH_PATH + 40];
+    snprintf(other, sizeof other, "%s/other", s->folder);
+    snprintf(inside, sizeof inside, "%s/.tensorport-partial", s->out);
+    struct tp_convert_options o = {.input = s->in, .output = other};
+    assert_ok(convert(&o, NULL, &err), &err);
+    assert_ok(tp_folder_make(s->out, &err), &err);
+    move(s->folder, "other", s->out, ".tensorport-partial");
+    move(inside, "model.msgpack", s->out, "model.msgpack");
+    o.output = s->out;
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
+    o.overwrite = true;
+    assert_ok(convert(&o, NULL, &err), &err);
+    assert_true(file_exists(s->out, "manifest.json"));
+    assert_false(file_exists(s->out, ".tensorport-partial"));
+}
+
+static void files_of_somebody_else_survive_an_interrupted_exchange(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    char inside[SCRATCH_PATH + 40];
+    snprintf(inside, sizeof inside, "%s/.tensorport-partial", s->out);
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .overwrite = true};
+    assert_ok(convert(&o, NULL, &err), &err);
+    assert_ok(tp_folder_make(inside, &err), &err);
+    move(s->out, "manifest.json", inside, "manifest.old.json");
+    write_text(s->out, "README.md", "my notes");
+    write_text(s->in, "README.md", "model card");
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
+    assert_text(s->out, "README.md", "my notes");
+}
+
+static void sums_of_somebody_else_are_not_replaced(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .overwrite = true};
+    assert_ok(convert(&o, NULL, &err), &err);
+    write_text(s->out, "SHA256SUMS", "mine");
+    o.sha256 = true;
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
+    assert_text(s->out, "SHA256SUMS", "mine");
+}
+
+/* A file comes into the output folder between the check and the exchange. */
+static int add_config(void *user, const struct tp_progress *progress)
+{
+    if (progress->phase == TP_PHASE_CONVERT)
+        write_text(user, "config.json", "mine");
+    return 0;
+}
+
+static void files_that_come_while_it_works_survive(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    struct tp_convert_options o = {.input = s->in, .output = s->out};
+    assert_ok(convert(&o, NULL, &err), &err);
+    write_text(s->in, "config.json", "{}");
+    o.overwrite = true;
+    o.progress = add_config;
+    o.progress_user = s->out;
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
+    assert_text(s->out, "config.json", "mine");
+    assert_true(file_exists(s->out, "manifest.json"));
+    assert_false(file_exists(s->out, ".tensorport-partial"));
+}
+
+static void a_manifest_that_cannot_be_read_is_refused_before_the_work(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    assert_ok(tp_folder_make(s->out, &err), &err);
+    write_text(s->out, "manifest.json", "{\"format\":\"tensorport\",\"version\":2}");
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .overwrite = true};
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_UNSUPPORTED);
+    assert_true(file_exists(s->out, "manifest.json"));
+    assert_false(file_exists(s->out, ".tensorport-partial"));
+}
+
+static void a_run_that_began_since_is_left_alone(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    struct tp_conversion *cv = NULL;
+    struct tp_convert_options o = {.input = s->in, .output = s->out};
+    assert_ok(tp_conversion_prepare(&cv, &o, &err), &err);
+    assert_ok(tp_folder_make(s->partial, &err), &err);
+    write_text(s->partial, "UNFINISHED.txt", "");
+    write_text(s->partial, "model.msgpack", "another's");
+    assert_int_equal(tp_conversion_run(cv, NULL, &err), TP_ERR_EXISTS);
+    tp_conversion_free(cv);
+    assert_text(s->partial, "model.msgpack", "another's");
+}
+
+static void the_folder_of_the_input_is_no_output(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    char file[SCRATCH_PATH + 40];
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .precision = TP_PRECISION_KEEP};
+    assert_ok(convert(&o, NULL, &err), &err);
+    snprintf(file, sizeof file, "%s/model.msgpack", s->out);
+    const char *const inputs[] = {s->out, file};
+    for (size_t i = 0; i < TP_COUNT_OF(inputs); i++) {
+        struct tp_convert_options n = {.input = inputs[i], .output = s->out, .overwrite = true};
+        assert_int_equal(convert(&n, NULL, &err), TP_ERR_USAGE);
+    }
+}
+
+static void outputs_that_nothing_can_be_renamed_to_are_refused_at_once(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    char path[SCRATCH_PATH + 40];
+    struct tp_convert_options o = {.input = s->in, .output = path};
+    snprintf(path, sizeof path, "%s/absent/..", s->folder);
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_USAGE);
+    snprintf(path, sizeof path, "%s/link", s->folder);
+    assert_int_equal(symlink("nowhere", path), 0);
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
+    assert_false(file_exists(s->folder, "link.tensorport-partial"));
+    snprintf(path, sizeof path, "%s/absent/.//", s->folder);
+    assert_ok(convert(&o, NULL, &err), &err);
+}
+
 /* ---- the plan ---- */
+
+static void a_name_of_the_greatest_length_is_converted(void **state)
+{
+    struct scene *s = *state;
+    char name[TP_NAME_MAX_BYTES + 1], header[TP_NAME_MAX_BYTES + 100];
+    memset(name, 'n', TP_NAME_MAX_BYTES);
+    name[TP_NAME_MAX_BYTES] = '\0';
+    snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", name);
+    write_safetensors(s->in, "model.safetensors", header, four, 16);
+    struct tp_error err;
+    struct tp_convert_options o = {.input = s->in, .output = s->out};
+    assert_ok(convert(&o, NULL, &err), &err);
+}
+
+/* What manifest.json cannot say is refused before anything is written. */
+static void texts_that_are_not_utf8_are_refused(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    struct tp_error err;
+    const char *const glob = "[w\xff]";
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .keep_dtype = {&glob, 1}};
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_USAGE);
+    o.keep_dtype.count = 0;
+    write_text(s->in, "LICENSE-\xe9", "x");
+    assert_int_equal(convert(&o, NULL, &err), TP_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "LICENSE-\\xe9"));
+    assert_false(file_exists(s->folder, "out.tensorport-partial"));
+}
 
 static void a_leaf_that_is_also_a_folder_is_refused(void **state)
 {
@@ -372,6 +556,16 @@ int main(void)
         TEST(an_unfinished_folder_is_refused_and_replaced_on_request),
         TEST(a_partial_folder_that_is_not_ours_is_not_removed),
         TEST(an_interrupted_exchange_is_finished),
+        TEST(an_interrupted_move_into_an_empty_folder_is_finished),
+        TEST(files_of_somebody_else_survive_an_interrupted_exchange),
+        TEST(sums_of_somebody_else_are_not_replaced),
+        TEST(files_that_come_while_it_works_survive),
+        TEST(a_manifest_that_cannot_be_read_is_refused_before_the_work),
+        TEST(a_run_that_began_since_is_left_alone),
+        TEST(the_folder_of_the_input_is_no_output),
+        TEST(outputs_that_nothing_can_be_renamed_to_are_refused_at_once),
+        TEST(a_name_of_the_greatest_length_is_converted),
+        TEST(texts_that_are_not_utf8_are_refused),
         TEST(a_leaf_that_is_also_a_folder_is_refused),
         TEST(names_that_cannot_be_keys_are_refused),
         TEST(too_little_memory_is_refused_with_the_figure),

@@ -193,6 +193,7 @@ static void hostile_shards_are_refused(void **state)
          "fffff",
          "impossible number"},
         {"81a16193010203", "a list"},
+        {"82a178 c0 b45f5f74656e736f72706f72745f70617274735f5f 80", "behind other keys"},
     };
     char *path = tp_path_join(s->out, "manifest.json");
     unlink(path);
