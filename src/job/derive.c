@@ -36,9 +36,12 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
 {
     a->source_dtype = (uint8_t)from;
     a->op = TP_OP_COPY;
-    l->dtype = tp_dtype_bits(from) < 8 ? (uint8_t)TP_U8 : (uint8_t)from; /* packed codes are counted in bytes */
-    if (from == to)
+    l->dtype = (uint8_t)from;
+    if (from == to) {
+        if (tp_dtype_bits(from) < 8)
+            l->dtype = TP_U8; /* packed codes that stay packed are counted in bytes */
         return true;
+    }
     if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_dtype_class(to) == TP_CLASS_FLOAT) {
         a->op = TP_OP_CAST;
         return to != TP_F64;

@@ -15,7 +15,8 @@ COMMANDS = ("convert", "verify", "inspect")
 # The promise of the documentation; an option that disappears breaks scripts.
 PROMISED = {
     "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory "
-    "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help",
+    "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help "
+    "dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
     "verify": "model source quick verbose workers max-memory json progress quiet cpu help",
     "inspect": "json tensor all ignore-index help",
 }
@@ -58,7 +59,7 @@ def test_every_option_is_in_help_man_page_and_completion(command: str) -> None:
 def test_completion_knows_commands_and_choices() -> None:
     assert completions("tensorport", "") == list(COMMANDS)
     assert completions("tensorport", "c") == ["convert"]
-    assert completions("tensorport", "convert", "--precision", "") == ["float16", "float32", "bfloat16", "keep"]
+    assert completions("tensorport", "convert", "--precision", "") == ["auto", "float16", "float32", "bfloat16", "keep"]
     assert completions("tensorport", "convert", "--tree", "=", "n") == ["nested"]
     assert completions("tensorport", "convert", "--input", "") == []
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`convert --dequantize`, from the files of the real quantisers to what the same packages decode them to.
 
-tests/data/quantised/NAME holds a checkpoint (config.json, model.safetensors) and, where it is small enough, the tensors
-that the package itself decodes (expected.safetensors). The unit tests hold each decoder to its formula; here the command
-as a whole is held to the packages.
+tests/data/quantised/NAME holds a checkpoint (config.json, model.safetensors) and, where it is small enough, the
+tensors that the package itself decodes (expected.safetensors). The unit tests hold each decoder to its formula; here
+the command as a whole is held to the packages.
 """
 
 from __future__ import annotations

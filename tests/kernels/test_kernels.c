@@ -443,7 +443,7 @@ static bool check_small(const struct small_call *c, const uint8_t *source, const
     const size_t values = c->what == MXFP4 ? 32 * n : n;
     uint32_t *want = (void *)expected_bytes;
     for (size_t i = 0; i < values; i++) {
-        const unsigned code = c->what == F8 ? source[i] : source[i / 2] >> (i % 2 * 4) & 15u;
+        const unsigned code = c->what == F8 ? (unsigned)source[i] : (unsigned)source[i / 2] >> (i % 2 * 4) & 15u;
         const double scale = c->what != MXFP4           ? (double)c->scale
                              : exponents[i / 32] == 255 ? NAN
                                                         : ldexp(1, exponents[i / 32] - 127);

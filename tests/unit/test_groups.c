@@ -79,7 +79,7 @@ static void expect_one(const struct entry *entries, size_t count, size_t outside
     tp_checkpoint_close(ck);
 }
 
-#define NO_QUANT ((struct tp_quant_facts){0, 0})
+#define NO_QUANT ((struct tp_quant_facts){.bits = 0, .group_size = 0})
 #define EXPECT(entries, outside, quant, method, ...) \
     expect_one(entries, TP_COUNT_OF(entries), outside, quant, method, (struct expected){__VA_ARGS__})
 
@@ -182,9 +182,9 @@ static void packed_integers_follow_the_declared_bits(void **state)
                                          {"m.weight_scale", TP_BF16, 2, {11, 3}},
                                          {"m.weight_shape", TP_I64, 1, {2}}};
     EXPECT(four, 0, NO_QUANT, NULL, "pack-quantized", "m", 27 * 96, 5);
-    EXPECT(four, 0, ((struct tp_quant_facts){8, 0}), NULL, "pack-quantized", "m", 27 * 48, 5);
-    EXPECT(three, 0, ((struct tp_quant_facts){3, 32}), NULL, "pack-quantized", "m", 11 * 96, 3);
-    EXPECT(three, 0, ((struct tp_quant_facts){3, 4711}), NULL, "pack-quantized", "m", 1173, 3);
+    EXPECT(four, 0, ((struct tp_quant_facts){.bits = 8, .group_size = 0}), NULL, "pack-quantized", "m", 27 * 48, 5);
+    EXPECT(three, 0, ((struct tp_quant_facts){.bits = 3, .group_size = 32}), NULL, "pack-quantized", "m", 11 * 96, 3);
+    EXPECT(three, 0, ((struct tp_quant_facts){.bits = 3, .group_size = 4711}), NULL, "pack-quantized", "m", 1173, 3);
 }
 
 static void gptq_and_awq_share_names_and_are_told_apart_by_shapes(void **state)
@@ -208,7 +208,7 @@ static void gptq_and_awq_share_names_and_are_told_apart_by_shapes(void **state)
     static const struct entry gemv[] = {{"m.qweight", TP_I32, 2, {32, 16}}, {"m.scales", TP_F16, 2, {32, 32}}};
     EXPECT(gptq, 1, NO_QUANT, NULL, "gptq", "m", 96 * 64, 4);
     EXPECT(gptq8, 0, NO_QUANT, NULL, "gptq", "m", 96 * 64, 3); /* the zero points say 8 bits */
-    EXPECT(gptq8, 0, ((struct tp_quant_facts){4, 128}), "gptq", "gptq", "m", 96 * 64, 3);
+    EXPECT(gptq8, 0, ((struct tp_quant_facts){.bits = 4, .group_size = 128}), "gptq", "gptq", "m", 96 * 64, 3);
     EXPECT(gptq_tail, 0, NO_QUANT, "gptq", "gptq", "m", 100 * 40, 4);
     EXPECT(awq, 0, NO_QUANT, NULL, "awq", "m", 96 * 64, 3);
     EXPECT(awq_symmetric, 0, NO_QUANT, NULL, "awq", "m", 96 * 64, 2);
@@ -240,8 +240,8 @@ static void mlx_has_a_scale_and_a_bias_for_each_group(void **state)
                                         {"m.biases", TP_BF16, 2, {32, 2}},
                                         {"m.bias", TP_BF16, 1, {32}}};
     EXPECT(four, 1, NO_QUANT, NULL, "mlx", "m", 32 * 128, 3);
-    EXPECT(four, 1, ((struct tp_quant_facts){4, 64}), NULL, "mlx", "m", 32 * 128, 3);
-    EXPECT(four, 1, ((struct tp_quant_facts){8, 32}), NULL, "mlx", "m", 32 * 64, 3);
+    EXPECT(four, 1, ((struct tp_quant_facts){.bits = 4, .group_size = 64}), NULL, "mlx", "m", 32 * 128, 3);
+    EXPECT(four, 1, ((struct tp_quant_facts){.bits = 8, .group_size = 32}), NULL, "mlx", "m", 32 * 64, 3);
 }
 
 static void what_only_looks_like_a_group_is_left_alone(void **state)

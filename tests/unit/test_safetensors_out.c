@@ -567,7 +567,7 @@ static void a_checkpoint_round_trips_tensor_for_tensor(void **state)
     struct tp_convert_options options = {.precision = TP_PRECISION_KEEP, .shard_size_bytes = 300};
     struct tp_plan plan;
     struct tp_error err;
-    assert_ok(tp_plan_build(&plan, source, &options, &err), &err);
+    assert_ok(tp_plan_build(&plan, source, &options, format->traits, &err), &err);
     plan.metadata = &source->metadata;
     lay_out(&plan, &options);
     assert_true(plan.file_count > 1);
