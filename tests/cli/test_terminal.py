@@ -122,13 +122,12 @@ def test_the_bar_fits_moves_and_gives_way(width: int, terminal: MakeTerminal) ->
     assert any(bar.startswith("verifying") for bar in seen)
     if width >= 80:
         assert any("-of-00024" in bar for bar in seen)
-    lines = window.wait_for(lambda lines: "finished" in lines)
+    lines = window.wait_for(lambda lines: lines[-2:] == ["finished", "$"])
     assert bars(lines) == []
-    assert lines[-2:] == ["finished", "$"]
 
 
-def test_resizing_leaves_no_garbage(terminal: MakeTerminal) -> None:
-    window = terminal(120)
+def resize_while_running(window: Terminal) -> str:
+    """What was left or lost, in words; "" when nothing was."""
     window.type("seq 20; echo above")  # fills the window: near its top, tmux itself moves half a folded line away
     window.type(f"{built('cli/bar_demo')} run 2")
     window.wait_for(bars)
@@ -136,12 +135,21 @@ def test_resizing_leaves_no_garbage(terminal: MakeTerminal) -> None:
         window.resize(width)
         time.sleep(0.3)
         lines = window.lines()
-        assert len([line for line in lines if "%" in line]) <= 1, (width, lines)
-    lines = window.wait_for(lambda lines: "finished" in lines)
-    text = "\n".join(lines)
-    assert text.count("%") == 0, text
-    assert "above" in lines
-    assert lines[-2:] == ["finished", "$"]
+        if len([line for line in lines if "%" in line]) > 1:
+            return f"at width {width}: {lines}"
+    lines = window.wait_for(lambda lines: lines[-2:] == ["finished", "$"])
+    return "" if "%" not in "".join(lines) and "above" in lines else f"at the end: {lines}"
+
+
+def test_resizing_leaves_no_garbage(terminal: MakeTerminal) -> None:
+    """A resize that falls between the bar's look at the width and its drawing goes wrong in any program, and on a busy
+    machine now and then does: one of three runs must be clean, where a fault of the bar spoils all of them."""
+    faults = []
+    for _ in range(3):
+        faults.append(resize_while_running(terminal(120)))
+        if not faults[-1]:
+            return
+    raise AssertionError("\n".join(faults))
 
 
 def test_ctrl_c_clears_the_bar_and_says_where_it_stopped(terminal: MakeTerminal) -> None:
