@@ -84,6 +84,17 @@ def test_a_signal_stops_in_order_and_leaves_nothing(number: signal.Signals, code
     assert os.listdir(tmp_path) == ["sparse"]
 
 
+def test_the_same_signal_twice_at_once_is_one_wish(tmp_path: Path) -> None:
+    """timeout(1) sends it to the process and to its group."""
+    checkpoints.sparse(tmp_path / "sparse")
+    process = start(tmp_path / "sparse", tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert os.listdir(tmp_path) == ["sparse"]
+
+
 def test_an_ignored_signal_stays_ignored(tmp_path: Path, tiny: Path) -> None:
     script = 'trap \'\' INT; "$0" convert -i "$1" -o "$2" --quiet & kill -INT $!; wait $!'
     command = ["sh", "-c", script, str(command_path()), str(tiny), str(tmp_path / "out")]
