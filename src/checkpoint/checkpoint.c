@@ -29,18 +29,30 @@ enum tp_status tp_checkpoint_new(struct tp_checkpoint **out, const char *path, c
     return TP_OK;
 }
 
+void tp_checkpoint_forget(struct tp_checkpoint *ck)
+{
+    tp_name_index_release(&ck->names);
+    tp_metadata_release(&ck->metadata);
+    free(ck->groups);
+    free(ck->tensors);
+    free(ck->files);
+    ck->groups = NULL;
+    ck->tensors = NULL;
+    ck->files = NULL;
+    ck->group_count = ck->tensor_count = ck->file_count = 0;
+    ck->group_capacity = ck->tensor_capacity = ck->file_capacity = 0;
+    ck->facts = (struct tp_model_facts){.tie_word_embeddings = -1}; /* its texts lie in the arena */
+    ck->quant = (struct tp_quant_facts){.bits = 0};
+    tp_arena_release(&ck->arena);
+}
+
 void tp_checkpoint_close(struct tp_checkpoint *ck)
 {
     if (!ck)
         return;
+    tp_checkpoint_forget(ck);
     tp_file_cache_free(ck->cache);
-    tp_name_index_release(&ck->names);
-    tp_metadata_release(&ck->metadata);
     tp_list_release(&ck->notes);
-    tp_arena_release(&ck->arena);
-    free(ck->groups);
-    free(ck->tensors);
-    free(ck->files);
     free(ck->folder);
     free(ck->path);
     free(ck);

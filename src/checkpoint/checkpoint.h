@@ -113,6 +113,10 @@ enum tp_status tp_checkpoint_note_add(struct tp_checkpoint *ck, struct tp_error 
 enum tp_status tp_checkpoint_new(struct tp_checkpoint **out, const char *path, const char *folder,
                                  struct tp_error *err);
 
+/* Give back the tables, all but path and notes: for one that nobody reads any more but somebody may still ask for
+ * those. */
+void tp_checkpoint_forget(struct tp_checkpoint *ck);
+
 /* Sort by file and offset (empty tensors by name where they share one), index the names (two tensors of one name are
  * an error that names both files), read config.json, find the groups, count. */
 enum tp_status tp_checkpoint_finish(struct tp_checkpoint *ck, struct tp_error *err);

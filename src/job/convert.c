@@ -599,6 +599,7 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
     report->hash_s = tp_host_clock_s() - begin;
     report->workers = cv->budget.workers;
     free_tables(cv); /* the check must fit into the same memory */
+    tp_checkpoint_forget(cv->source);
     if (!st && !cv->options.skip_verify)
         st = read_back(cv, report, err);
     return st ? st : tp_outdir_commit(&cv->outdir, err);
