@@ -487,12 +487,6 @@ static const char *index_name(const struct tp_plan *plan)
     return plan->file_count > 1 ? "model.msgpack.index.json" : NULL;
 }
 
-static int compare_arrays(const void *a, const void *b)
-{
-    const struct tp_array *const *x = a, *const *y = b;
-    return tp_path_compare((*x)->path, (*x)->path_len, (*y)->path, (*y)->path_len);
-}
-
 static void write_files_of(const struct tp_plan *plan, const struct tp_array *a, struct tp_json_writer *w)
 {
     const struct tp_out_extent *e = &plan->extents[a->first_extent];
@@ -515,14 +509,11 @@ static void write_files_of(const struct tp_plan *plan, const struct tp_array *a,
 
 static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
 {
-    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
+    const struct tp_array **sorted = tp_plan_sorted(plan);
     if (!sorted) {
         w->status = tp_fail_nomem(w->err);
         return;
     }
-    for (size_t i = 0; i < plan->array_count; i++)
-        sorted[i] = &plan->arrays[i];
-    qsort(sorted, plan->array_count, sizeof *sorted, compare_arrays);
     tp_json_begin_object(w);
     tp_json_key(w, "metadata");
     tp_json_begin_object(w);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manifest/manifest.h"
+#include "manifest/listed.h"
 #include "tensorport/text.h"
 
 #define PARTIAL_SUFFIX ".tensorport-partial"
@@ -159,52 +159,25 @@ static enum tp_status read_manifest_in(struct tp_manifest *m, const char *folder
     return st;
 }
 
-/* Is `name` one of the files that the manifest lists? */
-static bool listed(const struct tp_manifest *m, const char *name)
-{
-    for (size_t i = 0; i < m->file_count; i++)
-        if (strcmp(m->files[i].name, name) == 0)
-            return true;
-    for (size_t i = 0; i < m->side_count; i++)
-        if (strcmp(m->side_files[i].name, name) == 0)
-            return true;
-    return strcmp(name, TP_MANIFEST_NAME) == 0;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static enum tp_status check_listed(const struct tp_outdir *dir, const struct tp_manifest *manifests, size_t n,
                                    const char *const *names, size_t count, struct tp_error *err)
 {
-    size_t ours_count = 0, most = 1;
-    for (size_t i = 0; i < n; i++)
-        most += manifests[i].file_count + manifests[i].side_count;
-    const char **ours = malloc(most * sizeof *ours);
-    if (!ours)
-        return tp_fail_nomem(err);
-    if (has_our_manifest(dir->final))
-        ours[ours_count++] = TP_MANIFEST_NAME;
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < manifests[i].file_count; k++)
-            ours[ours_count++] = manifests[i].files[k].name;
-        for (size_t k = 0; k < manifests[i].side_count; k++)
-            ours[ours_count++] = manifests[i].side_files[k].name;
-    }
-    qsort(ours, ours_count, sizeof *ours, compare_names);
-    enum tp_status st = TP_OK;
+    struct tp_listed ours = {.count = 0};
+    bool ok = !has_our_manifest(dir->final) || tp_listed_add(&ours, TP_MANIFEST_NAME);
+    for (size_t i = 0; i < n && ok; i++)
+        ok = tp_listed_add_all(&ours, &manifests[i]);
+    tp_listed_sort(&ours);
+    enum tp_status st = ok ? TP_OK : tp_fail_nomem(err);
     for (size_t i = 0; i < count && !st; i++) {
         char shown[256];
-        if (!is_there(dir->final, names[i]) || bsearch(&names[i], ours, ours_count, sizeof *ours, compare_names))
+        if (!is_there(dir->final, names[i]) || tp_listed_has(&ours, names[i]))
             continue;
         st = tp_fail(err, TP_ERR_EXISTS,
                      "the output folder holds a file '%s' that TensorPort did not make and would replace",
                      tp_text_printable(shown, sizeof shown, names[i], strlen(names[i])));
         tp_err_path(err, st, dir->final);
     }
-    free(ours);
+    tp_listed_release(&ours);
     return st;
 }
 
@@ -293,12 +266,17 @@ static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *e
     enum tp_status st = read_manifest_in(&old, dir->work, OLD_MANIFEST, err);
     if (!st)
         st = read_manifest_in(&new, dir->work, TP_MANIFEST_NAME, err);
-    for (size_t i = 0; i < old.file_count && !st; i++)
-        if (!listed(&new, old.files[i].name))
-            st = remove_in(dir->final, old.files[i].name, err);
-    for (size_t i = 0; i < old.side_count && !st; i++)
-        if (!listed(&new, old.side_files[i].name))
-            st = remove_in(dir->final, old.side_files[i].name, err);
+    struct tp_listed kept = {.count = 0}, gone = {.count = 0};
+    bool ok =
+        tp_listed_add(&kept, TP_MANIFEST_NAME) && tp_listed_add_all(&kept, &new) && tp_listed_add_all(&gone, &old);
+    if (!st && !ok)
+        st = tp_fail_nomem(err);
+    tp_listed_sort(&kept);
+    for (size_t i = 0; i < gone.count && !st; i++)
+        if (!tp_listed_has(&kept, gone.names[i]))
+            st = remove_in(dir->final, gone.names[i], err);
+    tp_listed_release(&kept);
+    tp_listed_release(&gone);
     tp_manifest_release(&old);
     tp_manifest_release(&new);
     return st;

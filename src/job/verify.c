@@ -13,7 +13,7 @@
 #include "format/format.h"
 #include "job/derive.h"
 #include "job/print.h"
-#include "manifest/manifest.h"
+#include "manifest/listed.h"
 #include "os/host.h"
 #include "pipeline/move.h"
 #include "tensorport/tensorport.h"
@@ -32,8 +32,7 @@ struct verify {
     const char **names;  /* files to parse; of the manifest, or all *.msgpack */
     uint32_t *name_file; /* by index in names: the file of the manifest */
     size_t name_count;
-    const char **known; /* all names of the manifest, sorted */
-    size_t known_count;
+    struct tp_listed listed; /* all names of the manifest */
     struct tp_names folder;
     uint32_t *file_of; /* by index in names */
     struct tp_digest *framing;
@@ -174,21 +173,9 @@ static enum tp_status check_side_files(struct verify *v)
 
 static enum tp_status know_names(struct verify *v)
 {
-    v->known = malloc((v->manifest.file_count + v->manifest.side_count + 1) * sizeof *v->known);
-    if (!v->known)
-        return tp_fail_nomem(v->err);
-    for (size_t i = 0; i < v->manifest.file_count; i++)
-        v->known[v->known_count++] = v->manifest.files[i].name;
-    for (size_t i = 0; i < v->manifest.side_count; i++)
-        v->known[v->known_count++] = v->manifest.side_files[i].name;
-    v->known[v->known_count++] = TP_MANIFEST_NAME;
-    qsort(v->known, v->known_count, sizeof *v->known, compare_names);
-    return TP_OK;
-}
-
-static bool listed(const struct verify *v, const char *name)
-{
-    return bsearch(&name, v->known, v->known_count, sizeof name, compare_names);
+    bool ok = tp_listed_add_all(&v->listed, &v->manifest) && tp_listed_add(&v->listed, TP_MANIFEST_NAME);
+    tp_listed_sort(&v->listed);
+    return ok ? TP_OK : tp_fail_nomem(v->err);
 }
 
 static bool is_layout(const struct verify *v, const char *name)
@@ -219,7 +206,7 @@ static enum tp_status check_extra_files(struct verify *v)
     enum tp_status st = know_names(v);
     for (size_t i = 0; i < v->folder.count && !st; i++) {
         const char *name = v->folder.items[i];
-        if (listed(v, name))
+        if (tp_listed_has(&v->listed, name))
             continue;
         tp_describe_name(shown, name, strlen(name));
         if (looks_ours(v, name))
@@ -755,7 +742,7 @@ static void release(struct verify *v)
     tp_names_release(&v->folder);
     free(v->names);
     free(v->name_file);
-    free(v->known);
+    tp_listed_release(&v->listed);
     free(v->file_of);
     free(v->framing);
     free(v->manifest_array);

@@ -60,6 +60,22 @@ int tp_path_compare(const char *a, size_t a_len, const char *b, size_t b_len)
     return order ? order : (a_len > b_len) - (a_len < b_len);
 }
 
+static int compare_paths(const void *a, const void *b)
+{
+    const struct tp_array *const *x = a, *const *y = b;
+    return tp_path_compare((*x)->path, (*x)->path_len, (*y)->path, (*y)->path_len);
+}
+
+const struct tp_array **tp_plan_sorted(const struct tp_plan *plan)
+{
+    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
+    for (size_t i = 0; sorted && i < plan->array_count; i++)
+        sorted[i] = &plan->arrays[i];
+    if (sorted)
+        qsort(sorted, plan->array_count, sizeof *sorted, compare_paths);
+    return sorted;
+}
+
 void tp_path_join_keys(char *dst, const char *path, size_t path_len, char separator)
 {
     for (size_t i = 0; i < path_len; i++)
@@ -239,19 +255,13 @@ static const char *bad_path(const char *path, size_t len, bool nested)
     return NULL;
 }
 
-static int compare_paths(const void *a, const void *b)
-{
-    const struct tp_array *const *x = a, *const *y = b;
-    return tp_path_compare((*x)->path, (*x)->path_len, (*y)->path, (*y)->path_len);
-}
-
 /* In the order of paths an inner node stands just before its children, so a leaf that is also one is seen at once. */
 static enum tp_status check_tree(const struct builder *b)
 {
     struct tp_plan *plan = b->plan;
     bool nested = b->options->tree == TP_TREE_NESTED;
     struct offenders bad = {.count = 0}, both = {.count = 0};
-    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
+    const struct tp_array **sorted = tp_plan_sorted(plan);
     if (!sorted)
         return tp_fail_nomem(b->err);
     for (size_t i = 0; i < plan->array_count; i++) {
@@ -259,9 +269,7 @@ static enum tp_status check_tree(const struct builder *b)
         const char *why = bad_path(a->path, a->path_len, nested);
         if (why)
             offend(&bad, tp_logical_name(&plan->logicals[i]), tp_logical_name_len(&plan->logicals[i]), why);
-        sorted[i] = a;
     }
-    qsort(sorted, plan->array_count, sizeof *sorted, compare_paths);
     for (size_t i = 0; i + 1 < plan->array_count; i++) {
         const struct tp_array *a = sorted[i], *next = sorted[i + 1];
         if (next->path_len > a->path_len && memcmp(a->path, next->path, a->path_len) == 0 &&

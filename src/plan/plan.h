@@ -116,6 +116,8 @@ static inline uint64_t tp_extent_block_count(const struct tp_out_extent *e)
 
 /* Order of paths: key by key, bytewise, as Flax sorts them at every level of the tree. */
 int tp_path_compare(const char *a, size_t a_len, const char *b, size_t b_len);
+/* The arrays in the order of their paths, in a malloc'd table; NULL: no memory. */
+const struct tp_array **tp_plan_sorted(const struct tp_plan *plan);
 /* The keys joined by `separator`, into dst (path_len + 1 bytes). */
 void tp_path_join_keys(char *dst, const char *path, size_t path_len, char separator);
 
