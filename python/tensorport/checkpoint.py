@@ -36,9 +36,12 @@ class Tensor:
         name: the keys joined by '/'.
         shape: sizes of the axes; () is a scalar.
         dtype: NumPy dtype of the elements, also those of ml_dtypes (bfloat16, float8_e4m3fn, ...).
+        codes: None; or, of six-bit floats, their dtype. safetensors does not say in which order their bits
+            lie, so that the elements are the bytes as stored (uint8), four codes in three: the last axis is
+            3/4 as long, or, where that is no whole number, all bytes are in one axis.
     """
 
-    __slots__ = ("_checkpoint", "_entry", "_packed", "dtype", "name", "path", "shape")
+    __slots__ = ("_checkpoint", "_entry", "_packed", "codes", "dtype", "name", "path", "shape")
 
     def __init__(self, checkpoint: Checkpoint, entry: Entry, views: bool) -> None:
         """Made by Checkpoint alone."""
@@ -47,9 +50,12 @@ class Tensor:
         self.path = entry.path
         self.name = entry.name
         view = entry.view if views else None
-        self._packed = view == _FLOAT4  # two codes a byte
-        self.dtype: np.dtype[Any] = entry.dtype if view is None else view
-        self.shape = (*entry.shape[:-1], entry.shape[-1] * 2) if self._packed else entry.shape
+        self._packed = view == _FLOAT4 or entry.codes == _FLOAT4  # two codes a byte
+        self.codes = None if self._packed else entry.codes
+        self.dtype: np.dtype[Any] = _FLOAT4 if self._packed else entry.dtype if view is None else view
+        self.shape = entry.shape
+        if self._packed:
+            self.shape = entry.codes_shape if entry.codes else (*entry.shape[:-1], entry.shape[-1] * 2)
 
     @property
     def ndim(self) -> int:
@@ -102,16 +108,28 @@ class Tensor:
         read = self._checkpoint._reader_now().read_box
         if not self._packed:
             return read(self._entry, box).view(self.dtype)
-        codes = box[-1]
-        if not codes:
+        if not all(box):
             return empty_aligned([len(indices) for indices in box], self.dtype)
+        codes = box[-1]
+        if self.shape[-1] % 2:
+            return self._read_odd_box(box)
         stored = range(codes[0] // 2, codes[-1] // 2 + 1)
         unpacked = _unpack(read(self._entry, [*box[:-1], stored]))
         return unpacked[..., codes[0] % 2 :: codes.step][..., : len(codes)]
 
+    def _read_odd_box(self, box: list[range]) -> NDArray[Any]:
+        """Of packed codes whose rows begin within bytes: all that lies between the first and the last row is read."""
+        rows, row_codes = box[0], prod(self.shape[1:])
+        first, end = rows[0] * row_codes, (rows[-1] + 1) * row_codes
+        stored = self._checkpoint._reader_now().read_box(self._entry, [range(first // 2, (end + 1) // 2)])
+        codes = _unpack(stored)[first % 2 :][: end - first].reshape(-1, *self.shape[1:])
+        index = [slice(None, None, rows.step)]
+        index += [slice(indices.start, indices.stop, indices.step) for indices in box[1:]]
+        return codes[tuple(index)]
+
     def _finish(self, stored: NDArray[Any]) -> NDArray[Any]:
         """The elements, from the array as it lies in the file."""
-        return _unpack(stored) if self._packed else stored.view(self.dtype)
+        return _unpack(stored).reshape(self.shape) if self._packed else stored.view(self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """For numpy.asarray(tensor)."""
@@ -212,7 +230,7 @@ def open_checkpoint(
         directory: folder with a manifest.json.
         views: what to make of arrays that --compat stored as uint8. False: uint8, as stored. True: the dtype
             they stand for (for example float8_e8m0fnu); float4_e2m1fn, stored two codes a byte, is unpacked
-            to one element a byte, its last axis twice as long.
+            to one element a byte, its last axis twice as long (without --compat it always is).
         mmap: map arrays that lie in one piece at a multiple of 64 bytes instead of reading them. Nothing is
             then read before it is used, but the arrays are only as good as the file: one that is truncated
             while mapped ends the process, one that is rewritten changes the arrays.

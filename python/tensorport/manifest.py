@@ -28,7 +28,7 @@ from .errors import FormatError, printable
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
-LAYOUTS = ("flax-msgpack",)
+LAYOUTS = ("flax-msgpack", "safetensors")
 
 _MANIFEST_MAX_BYTES = 1 << 30  # 46 MB describe 100,000 arrays
 _INTEGER_END = 1 << 63
@@ -48,6 +48,10 @@ _ML_NAMES = (
 # Only these names are ever looked up: numpy.dtype() of a stranger's text could be anything, 'object' included.
 _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in _NUMPY_NAMES}
 _DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _ML_NAMES if hasattr(ml_dtypes, name)}
+
+
+# What the layout safetensors holds without gaps, whatever the last axis: bits of a code.
+_PACKED_BITS = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 
 
 class _UnsoundError(Exception):
@@ -95,6 +99,10 @@ class Entry:
     """With --compat: what the uint8 elements stand for."""
     extents: tuple[Extent, ...]
     """In the order of bytes; together exactly the array."""
+    codes: np.dtype[Any] | None = None
+    """Of packed four- and six-bit codes: their dtype. `dtype` is then uint8, `shape` that of the bytes."""
+    codes_shape: tuple[int, ...] = ()
+    """The array's shape, counted in codes."""
 
     @property
     def name(self) -> str:
@@ -145,11 +153,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     document = _parse(path, _read_text(directory, path))
     try:
         tree = _check_head(document)
+        packed = document["layout"] == "safetensors"
         files = tuple(_data_file(directory, item) for item in _typed(document, "files", list))
         rows = _typed(document, "arrays", list)
     except _UnsoundError as fault:
         raise FormatError(f"{path}: {fault}") from None
-    entries = tuple(_named_entry(path, number, row, tree, files) for number, row in enumerate(rows))
+    entries = tuple(_named_entry(path, number, row, tree, files, packed) for number, row in enumerate(rows))
     _check_paths(path, entries)
     _check_overlaps(path, files, entries)
     del document["arrays"]
@@ -251,16 +260,16 @@ def _encodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _named_entry(path: Path, number: int, row: object, tree: str, files: tuple[DataFile, ...]) -> Entry:
+def _named_entry(path: Path, number: int, row: object, tree: str, files: tuple[DataFile, ...], packed: bool) -> Entry:
     try:
-        return _entry(row, tree, files)
+        return _entry(row, tree, files, packed)
     except _UnsoundError as fault:
         keys = row.get("path") if isinstance(row, dict) else None
         name = printable("/".join(map(str, keys))) if isinstance(keys, list) else f"number {number}"
         raise FormatError(f"{path}: array {name}: {fault}") from None
 
 
-def _entry(row: object, tree: str, files: tuple[DataFile, ...]) -> Entry:
+def _entry(row: object, tree: str, files: tuple[DataFile, ...], packed: bool) -> Entry:
     if type(row) is not dict:
         raise _UnsoundError("not an object")
     keys = _path(_typed(row, "path", list), tree)
@@ -271,8 +280,30 @@ def _entry(row: object, tree: str, files: tuple[DataFile, ...]) -> Entry:
     # Sizes of 0 do not excuse the others: NumPy multiplies what is left.
     if prod([size for size in shape if size]) * dtype.itemsize >= _INTEGER_END:
         raise _UnsoundError(f"shape {list(shape)} needs 2^63 bytes or more")
+    if packed and dtype.name in _PACKED_BITS:
+        return _packed_entry(row, keys, dtype, shape, files)
     view = _view(row, dtype, shape) if "view" in row else None
     return Entry(keys, dtype, shape, view, _extents(row, prod(shape), dtype.itemsize, files))
+
+
+def _packed_entry(
+    row: dict[str, Any],
+    keys: tuple[str, ...],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    files: tuple[DataFile, ...],
+) -> Entry:
+    """Codes that follow each other bit by bit: two in one byte, or four in three."""
+    count, bits = prod(shape), _PACKED_BITS[dtype.name]
+    if count * bits % 8:
+        raise _UnsoundError(f"{count} codes of {bits} bits do not fill whole bytes")
+    if "view" in row:
+        raise _UnsoundError(f"a view of {dtype} elements; only uint8 can stand for 1-byte elements")
+    nbytes = count * bits // 8
+    # Where a row ends within a byte the bytes have but one axis.
+    stored = (*shape[:-1], shape[-1] * bits // 8) if shape[-1] * bits % 8 == 0 else (nbytes,)
+    extents = _extents(row, nbytes, 1, files)
+    return Entry(keys, _DTYPES["uint8"], stored, None, extents, dtype, shape)
 
 
 def _path(keys: list[Any], tree: str) -> tuple[str, ...]:

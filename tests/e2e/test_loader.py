@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The Python package on folders written here, from the description in docs/formats/manifest.md alone.
 
-The loader never parses the container, so the "data files" of these tests are payloads with rubbish between.
+The loader never parses the container, so the "data files" of these tests are payloads with rubbish between, whatever
+the layout. Where the layout safetensors has rules of its own, real outputs are read, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import tensorport
-from conftest import DTYPES, REFUSED, ROOT, pack_float4, random_array
+from conftest import DTYPES, REFUSED, ROOT, Raw, pack_float4, random_array, write_checkpoint
 from tensorport import reading
 
 WIDE = [name for name, (_, dtype) in DTYPES.items() if dtype.itemsize == 8 and name != "C64"]
@@ -41,6 +42,7 @@ def write_model(
     parts: int = 1,
     gap: int | None = None,
     views: dict[str, str] | None = None,
+    layout: str = "flax-msgpack",
 ) -> dict[str, Any]:
     """A folder as TensorPort makes it: arrays in turn to `files` files, each cut into `parts` extents."""
     rng = np.random.default_rng(1)
@@ -48,16 +50,18 @@ def write_model(
     contents = [bytearray() for _ in range(files)]
     rows = []
     for number, (name, array) in enumerate(arrays.items()):
-        data, extents = np.ascontiguousarray(array).tobytes(), []
+        packed = layout == "safetensors" and array.dtype == DTYPES["F4"][1]
+        data, extents = pack_float4(array) if packed else np.ascontiguousarray(array).tobytes(), []
         cuts = [array.size * part // parts for part in range(parts + 1)] if array.size >= parts else [0, array.size]
         for part, (first, end) in enumerate(pairwise(cuts)):
             file = (number + part) % files
             contents[file] += rng.bytes(int(rng.integers(1, 70)) if gap is None else gap)
-            extent = {"file": file, "offset": len(contents[file]), "length": (end - first) * array.dtype.itemsize}
+            piece = data if packed else data[first * array.dtype.itemsize : end * array.dtype.itemsize]
+            extent = {"file": file, "offset": len(contents[file]), "length": len(piece)}
             if len(cuts) > 2:
                 extent["elements"] = [first, end]
             extents.append(extent | {"xxh3": []})
-            contents[file] += data[first * array.dtype.itemsize : end * array.dtype.itemsize]
+            contents[file] += piece
         keys = name.split(".") if tree == "nested" else [name]
         row = {"path": keys, "dtype": array.dtype.name, "shape": list(array.shape), "source": [name]}
         rows.append(row | ({"view": views[name]} if views and name in views else {}) | {"extents": extents})
@@ -66,7 +70,7 @@ def write_model(
         name = f"model-{number + 1:05d}-of-{files:05d}.msgpack"
         (folder / name).write_bytes(content)
         listed.append({"name": name, "size": len(content)})
-    document = {"format": "tensorport", "version": 1, "layout": "flax-msgpack", "tree": tree, "files": listed}
+    document = {"format": "tensorport", "version": 1, "layout": layout, "tree": tree, "files": listed}
     document["arrays"] = rows
     write_manifest(folder, document)
     return document
@@ -183,6 +187,128 @@ def test_views_of_compat_are_uint8_unless_asked_for(tmp_path: Path, rng: np.rand
         assert (tensor.shape, tensor.nbytes) == ((5, 6), 30)
         for index in (np.s_[1:3, 1:4], np.s_[:, 3], np.s_[2, ::2], np.s_[::-2, 5:0:-3], np.s_[0:0], np.s_[:, 2:2]):
             assert same(tensor[index], codes[index]), index
+
+
+# The layout safetensors
+
+
+@pytest.fixture
+def packed(tmp_path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Arrays of four-bit codes, rows that end within a byte among them; written to tmp_path/packed."""
+    shapes = [(5, 6), (4, 3), (2, 1, 3), (8,), (0, 3), (3, 0), (2, 4, 5)]
+    arrays = {"x".join(map(str, shape)): random_array(rng, "F4", shape) for shape in shapes}
+    arrays["norm"] = random_array(rng, "BF16", (7,))
+    write_model(tmp_path / "packed", arrays, layout="safetensors")
+    return arrays
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_packed_codes_come_back_one_a_byte(packed: dict[str, np.ndarray], tmp_path: Path, mmap: bool):
+    loaded = tensorport.load(tmp_path / "packed", mmap=mmap)
+    assert list(loaded) == list(packed)
+    with tensorport.open(tmp_path / "packed", mmap=mmap) as checkpoint:
+        for name, array in packed.items():
+            tensor = checkpoint[name]
+            assert (tensor.shape, tensor.dtype, tensor.nbytes) == (array.shape, array.dtype, array.nbytes)
+            assert tensor.codes is None
+            assert same(tensor.numpy(), array), name
+            assert same(loaded[name], array), name
+
+
+def test_slices_of_packed_codes_equal_numpys(
+    packed: dict[str, np.ndarray], tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+):
+    with tensorport.open(tmp_path / "packed") as checkpoint:
+        for name, array in packed.items():
+            for _ in range(100):
+                index = tuple(random_index(rng, size) if size else slice(None) for size in array.shape)
+                assert same(checkpoint[name][index], array[index]), (name, index)
+        assert bytes_read(lambda: checkpoint["4x3"][1:3], monkeypatch) <= 4
+        assert bytes_read(lambda: checkpoint["5x6"][2], monkeypatch) == 3
+
+
+def test_packed_codes_are_sharded(tmp_path: Path, rng: np.random.Generator):
+    arrays = {"even": random_array(rng, "F4", (8, 6)), "odd": random_array(rng, "F4", (8, 3))}
+    write_model(tmp_path, arrays, layout="safetensors")
+    sharding = NamedSharding(mesh(4), PartitionSpec("x"))
+    for name, array in tensorport.load(tmp_path, sharding=sharding).items():
+        assert array.sharding == sharding
+        assert same(array, arrays[name])
+        for shard in array.addressable_shards:
+            assert same(shard.data, arrays[name][shard.index])
+
+
+SIX = {"F6_E2M3": ((5, 8), (5, 6)), "F6_E3M2": ((4, 3), (9,))}  # shape in codes, and of the bytes
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_outputs_of_format_safetensors_are_read(
+    tmp_path: Path, rng: np.random.Generator, files: int, convert: Callable[..., Path]
+):
+    arrays = {name: random_array(rng, name, (5, 6)) for name in LOADABLE}
+    arrays |= {"odd.codes": random_array(rng, "F4", (4, 3)), "scalar": random_array(rng, "F32", ())}
+    arrays["empty"] = random_array(rng, "F16", (0, 3))
+    six = {name: Raw(name, shape, rng.bytes(int(np.prod(stored)))) for name, (shape, stored) in SIX.items()}
+    source = write_checkpoint(tmp_path / "in", arrays | six, files)
+    out = convert(source, "--format", "safetensors", "--shard-size", 1500)
+    with tensorport.open(out) as checkpoint:
+        assert sorted(checkpoint) == sorted(arrays | six)
+        for name, array in arrays.items():
+            assert same(checkpoint[name].numpy(), array), name
+            assert same(checkpoint[name][...], array), name
+        for name, raw in six.items():
+            tensor = checkpoint[name]
+            assert (tensor.shape, tensor.dtype, tensor.codes) == (SIX[name][1], np.uint8, DTYPES[name][1])
+            assert tensor.numpy().tobytes() == raw.data
+            assert tensor[-1:].tobytes() == raw.data[-tensor[-1:].size :]
+    with jax.enable_x64(True):
+        loaded = tensorport.load(out, names=lambda name: name not in six)
+    assert all(same(loaded[name], array) for name, array in arrays.items())
+    assert tensorport.load(out, names="F6_E2M3")["F6_E2M3"].shape == (5, 6)
+
+
+def test_a_decoded_copy_as_safetensors_is_what_msgpack_holds(convert: Callable[..., Path]):
+    source = ROOT / "tests" / "data" / "quantised" / "mxfp4-gptoss" / "model.safetensors"
+    options = ("--dequantize", "--precision", "bfloat16")
+    plain = tensorport.load(convert(source, *options))
+    again = tensorport.load(convert(source, *options, "--format", "safetensors"))
+    assert sorted(again) == sorted(plain)
+    assert all(same(again[name], np.asarray(array)) for name, array in plain.items())
+
+
+def test_compat_of_format_safetensors_has_its_views(
+    tmp_path: Path, rng: np.random.Generator, convert: Callable[..., Path]
+):
+    arrays = {name: random_array(rng, name, (5, 6)) for name in ("F4", "F8_E8M0", "BF16")}
+    out = convert(write_checkpoint(tmp_path / "in", arrays), "--format", "safetensors", "--compat")
+    stored = tensorport.load(out)
+    assert (stored["F4"].shape, stored["F4"].dtype) == ((5, 3), np.uint8)
+    viewed = tensorport.load(out, views=True)
+    assert all(same(viewed[name], array) for name, array in arrays.items())
+
+
+UNSOUND_CODES = {
+    "bytes not filled": (lambda row: row.update(shape=[1, 1]), "1 codes of 4 bits do not fill whole bytes"),
+    "scalar": (lambda row: row.update(shape=[]), "1 codes of 4 bits do not fill whole bytes"),
+    "bytes as if unpacked": (lambda row: row["extents"][0].update(length=30), "30 bytes, its elements need 15"),
+    "codes of six bits": (lambda row: row.update(dtype="float6_e2m3fn"), "do not fill whole bytes"),
+    "other six bits": (lambda row: row.update(dtype="float6_e3m2fn", shape=[4]), "15 bytes, its elements need 3"),
+    "shape wraps": (lambda row: row.update(shape=[1 << 32, 1 << 32]), "2.63 bytes or more"),
+    "shape wraps with 0": (lambda row: row.update(shape=[0, 1 << 32, 1 << 32]), "2.63 bytes or more"),
+    "shape huge": (lambda row: row.update(shape=[1 << 62]), "its elements need 2305843009213693952"),
+    "view": (lambda row: row.update(view="float8_e8m0fnu"), "only uint8 can stand for"),
+    "elements": (lambda row: row["extents"][0].update(elements=[0, 30]), "elements 0 to 30 of 15"),
+}
+
+
+@pytest.mark.parametrize("fault", UNSOUND_CODES)
+def test_unsound_rows_of_packed_codes_are_refused(packed: dict[str, np.ndarray], tmp_path: Path, fault: str):
+    document = json.loads((tmp_path / "packed" / "manifest.json").read_text())
+    apply, message = UNSOUND_CODES[fault]
+    apply(document["arrays"][0])
+    write_manifest(tmp_path / "packed", document)
+    with pytest.raises(tensorport.FormatError, match=message):
+        tensorport.open(tmp_path / "packed")
 
 
 # Slices
@@ -528,12 +654,13 @@ UNSOUND = {
 }
 
 
+@pytest.mark.parametrize("layout", ["flax-msgpack", "safetensors"])
 @pytest.mark.parametrize("fault", UNSOUND)
-def test_an_unsound_manifest_is_refused(model: dict[str, np.ndarray], tmp_path: Path, fault: str):
+def test_an_unsound_manifest_is_refused(model: dict[str, np.ndarray], tmp_path: Path, fault: str, layout: str):
     folder = tmp_path / "model"
     (folder / "folder").mkdir()
     os.mkfifo(folder / "fifo")
-    document = json.loads((folder / "manifest.json").read_text())
+    document = json.loads((folder / "manifest.json").read_text()) | {"layout": layout}
     apply, message = UNSOUND[fault]
     apply(document)
     write_manifest(folder, document)
