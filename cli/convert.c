@@ -202,10 +202,17 @@ static void say_opening(const struct convert_args *args, const struct tp_convers
     fprintf(stderr, "%s: %s tensor%s in %s file%s, %s (%s)%s%s\n", text_name(tp_checkpoint_path(source)).s,
             text_count(tensors).s, text_s(tensors), text_count(files).s, text_s(files), text_size(survey.bytes).s,
             dtypes, facts->architecture ? ", " : "", facts->architecture ? text_name(facts->architecture).s : "");
-    fprintf(stderr, "to %s, %s, %s shard%s of at most %s, %s; %u worker%s, %s\n", format_choices[args->format],
-            precision_choices[1 + precision_of(args)], text_count(totals.file_count).s, text_s(totals.file_count),
-            text_size(shard_size).s, text_size(totals.output_bytes).s, totals.workers, text_s(totals.workers),
-            text_size(totals.memory_bytes).s);
+    fprintf(stderr, "to %s, %s, ", format_choices[args->format], precision_choices[1 + precision_of(args)]);
+    uint32_t own = totals.file_count - totals.linked_file_count;
+    if (args->format != TP_OUTPUT_ORBAX)
+        fprintf(stderr, "%s shard%s of at most %s", text_count(own).s, text_s(own), text_size(shard_size).s);
+    else if (own || !totals.linked_file_count)
+        fprintf(stderr, "%s data file%s", text_count(own).s, text_s(own));
+    if (totals.linked_file_count)
+        fprintf(stderr, "%s%s file%s of the source", own ? " and " : "", text_count(totals.linked_file_count).s,
+                text_s(totals.linked_file_count));
+    fprintf(stderr, ", %s; %u worker%s, %s\n", text_size(totals.output_bytes).s, totals.workers,
+            text_s(totals.workers), text_size(totals.memory_bytes).s);
 }
 
 static int run_conversion(const struct convert_args *args, struct tp_conversion *cv, struct bar *bar)

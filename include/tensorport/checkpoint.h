@@ -95,6 +95,8 @@ TP_API const char *tp_checkpoint_path(const struct tp_checkpoint *ck);
 TP_API const char *tp_checkpoint_format(const struct tp_checkpoint *ck); /* "safetensors", "flax-msgpack" */
 TP_API uint32_t tp_checkpoint_file_count(const struct tp_checkpoint *ck);
 TP_API const struct tp_file_info *tp_checkpoint_file(const struct tp_checkpoint *ck, uint32_t index);
+/* The name of the file that a tensor begins in; "-" where its bytes lie in the metadata, or nowhere. */
+TP_API const char *tp_checkpoint_tensor_file(const struct tp_checkpoint *ck, const struct tp_tensor *tensor);
 TP_API uint32_t tp_checkpoint_tensor_count(const struct tp_checkpoint *ck);
 /* By index, in the order of files and of offsets within them. The pointer lives as long as the checkpoint. */
 TP_API const struct tp_tensor *tp_checkpoint_tensor(const struct tp_checkpoint *ck, uint32_t index);

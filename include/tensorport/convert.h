@@ -156,6 +156,7 @@ struct tp_convert_report {
     uint64_t parameter_count, read_bytes, written_bytes; /* bytes of tensor data read; bytes of all files written */
     uint64_t referred_bytes;                             /* --zero-copy, as in tp_plan_totals */
     uint32_t linked_file_count;
+    uint32_t symbolic_count; /* of them symbolic links, which are nothing without the source */
     double convert_s, hash_s, verify_s;
     bool verified;
     unsigned workers;

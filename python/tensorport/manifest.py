@@ -407,9 +407,7 @@ def _is_flat(grid: Grid, shape: tuple[int, ...]) -> bool:
     return long == sorted(long) and grid.chunk[cut + 1 :] == shape[cut + 1 :]
 
 
-def _flat_extents(
-    places: list[Extent], grid: Grid, shape: tuple[int, ...], itemsize: int
-) -> tuple[Extent, ...]:
+def _flat_extents(places: list[Extent], grid: Grid, shape: tuple[int, ...], itemsize: int) -> tuple[Extent, ...]:
     """Chunks that are flat ranges as such, without what reaches beyond the array, neighbours in a file joined."""
     cut = next((axis for axis, part in enumerate(grid.chunk) if part > 1), len(shape))
     size, part = (shape[cut], grid.chunk[cut]) if cut < len(shape) else (1, 1)

@@ -35,7 +35,7 @@ _PIECE_BYTES = 8 << 20
 _WINDOW_BYTES = 4 << 20  # read at once and thinned out in memory
 _GAP_BYTES = 32 << 10  # skipping fewer bytes than this costs more than reading them
 _PARALLEL_BYTES = 1 << 20  # below it, starting threads takes longer than reading
-_UNITS = {size: np.dtype(f"V{size}" if size > 8 else f"u{size}") for size in (2, 4, 8, 16)}  # what elements move as
+_UNITS = {size: np.dtype(f"u{size}") for size in (2, 4, 8)}  # what elements of so many bytes are moved as
 
 Bytes = NDArray[np.uint8]
 

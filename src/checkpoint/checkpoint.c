@@ -89,6 +89,12 @@ const char *tp_checkpoint_file_path(const struct tp_checkpoint *ck, uint32_t fil
     return tp_file_cache_path(ck->cache, file);
 }
 
+const char *tp_checkpoint_tensor_file(const struct tp_checkpoint *ck, const struct tp_tensor *tensor)
+{
+    uint32_t file = tensor->extent_count ? tensor->extents[0].file : TP_FILE_ABSENT;
+    return file < ck->file_count ? ck->files[file].name : "-";
+}
+
 uint32_t tp_checkpoint_tensor_count(const struct tp_checkpoint *ck)
 {
     return (uint32_t)ck->tensor_count;

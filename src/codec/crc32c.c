@@ -7,20 +7,20 @@
 
 /* A CRC is linear: the entry of a byte is the sum of the entries of its bits, so eight numbers make a table of 256. */
 #define BIT(byte, number, entry) (((byte) >> (number)&1u) ? (entry) : 0u)
-#define ENTRY(b, e0, e1, e2, e3, e4, e5, e6, e7)                                                                       \
-    (BIT(b, 0, e0) ^ BIT(b, 1, e1) ^ BIT(b, 2, e2) ^ BIT(b, 3, e3) ^ BIT(b, 4, e4) ^ BIT(b, 5, e5) ^ BIT(b, 6, e6) ^     \
+#define ENTRY(b, e0, e1, e2, e3, e4, e5, e6, e7)                                                                     \
+    (BIT(b, 0, e0) ^ BIT(b, 1, e1) ^ BIT(b, 2, e2) ^ BIT(b, 3, e3) ^ BIT(b, 4, e4) ^ BIT(b, 5, e5) ^ BIT(b, 6, e6) ^ \
      BIT(b, 7, e7))
-#define FOUR(b, ...)                                                                                                   \
+#define FOUR(b, ...) \
     ENTRY((b), __VA_ARGS__), ENTRY((b) + 1u, __VA_ARGS__), ENTRY((b) + 2u, __VA_ARGS__), ENTRY((b) + 3u, __VA_ARGS__)
-#define SIXTEEN(b, ...)                                                                                                \
+#define SIXTEEN(b, ...) \
     FOUR((b), __VA_ARGS__), FOUR((b) + 4u, __VA_ARGS__), FOUR((b) + 8u, __VA_ARGS__), FOUR((b) + 12u, __VA_ARGS__)
-#define SIXTY_FOUR(b, ...)                                                                                             \
-    SIXTEEN((b), __VA_ARGS__), SIXTEEN((b) + 16u, __VA_ARGS__), SIXTEEN((b) + 32u, __VA_ARGS__),                        \
+#define SIXTY_FOUR(b, ...)                                                                       \
+    SIXTEEN((b), __VA_ARGS__), SIXTEEN((b) + 16u, __VA_ARGS__), SIXTEEN((b) + 32u, __VA_ARGS__), \
         SIXTEEN((b) + 48u, __VA_ARGS__)
-#define ROW(...)                                                                                                       \
-    {                                                                                                                  \
-        SIXTY_FOUR(0u, __VA_ARGS__), SIXTY_FOUR(64u, __VA_ARGS__), SIXTY_FOUR(128u, __VA_ARGS__),                       \
-            SIXTY_FOUR(192u, __VA_ARGS__)                                                                              \
+#define ROW(...)                                                                                  \
+    {                                                                                             \
+        SIXTY_FOUR(0u, __VA_ARGS__), SIXTY_FOUR(64u, __VA_ARGS__), SIXTY_FOUR(128u, __VA_ARGS__), \
+            SIXTY_FOUR(192u, __VA_ARGS__)                                                         \
     }
 
 /* table[k][b]: what byte b, followed by k bytes of zeros, leaves in the register. */

@@ -21,7 +21,8 @@
 /* ---- writing ---- */
 
 struct tp_ocdbt_value {
-    const void *bytes; /* inline: `size` bytes, at most TP_OCDBT_INLINE_MAX; valid until the next call. NULL: in a file */
+    /* Inline: `size` bytes, at most TP_OCDBT_INLINE_MAX, valid until the next call. NULL: the value is in a file. */
+    const void *bytes;
     uint64_t size;
     uint32_t file; /* number in tp_ocdbt_source.files */
     uint64_t offset;
@@ -44,12 +45,12 @@ struct tp_ocdbt_source {
 
 /* The tree that the nodes form, as the manifest tells it. */
 struct tp_ocdbt_tree {
-    uint64_t file_bytes;          /* of the file of nodes */
-    uint64_t offset, length;      /* of the root in it */
+    uint64_t file_bytes;     /* of the file of nodes */
+    uint64_t offset, length; /* of the root in it */
     uint64_t key_count;
-    uint64_t node_bytes;          /* of all nodes */
-    uint64_t indirect_bytes;      /* of values outside the nodes */
-    uint8_t height;               /* 0: the root is a leaf */
+    uint64_t node_bytes;     /* of all nodes */
+    uint64_t indirect_bytes; /* of values outside the nodes */
+    uint8_t height;          /* 0: the root is a leaf */
 };
 
 /* What tp_ocdbt_write_nodes will write. `node_file` is the path of the file of nodes relative to the manifest's folder;

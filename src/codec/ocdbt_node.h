@@ -20,10 +20,10 @@ struct tp_ocdbt_node {
     struct tp_ocdbt_files files;
     uint8_t height; /* 0: a leaf */
     uint64_t count, next;
-    struct tp_wire prefix, suffix, text;             /* keys */
-    struct tp_wire file, offset, length;             /* of a leaf only those of values in files; length: of all */
-    struct tp_wire kind, inlined;                    /* leaf */
-    struct tp_wire common, keys;                     /* inner node */
+    struct tp_wire prefix, suffix, text; /* keys */
+    struct tp_wire file, offset, length; /* of a leaf only those of values in files; length: of all */
+    struct tp_wire kind, inlined;        /* leaf */
+    struct tp_wire common, keys;         /* inner node */
     char *key;      /* TP_OCDBT_KEY_MAX + 1 bytes: the whole key of the entry that tp_ocdbt_node_next gave */
     size_t key_len; /* of which the first `outer_len` bytes are not in the node */
     size_t outer_len;

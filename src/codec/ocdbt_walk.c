@@ -22,11 +22,11 @@ struct walk {
     const struct tp_ocdbt_visitor *visitor;
     struct tp_error *err;
     struct level levels[TP_OCDBT_HEIGHT_MAX + 1];
-    unsigned open;          /* levels in use, the root first */
-    uint64_t total, max;    /* keys visited, allowed */
-    uint64_t tree_bytes;    /* of all nodes so far */
-    size_t held_bytes;      /* of those that are open */
-    char *last;             /* the last key of the leaf before */
+    unsigned open;       /* levels in use, the root first */
+    uint64_t total, max; /* keys visited, allowed */
+    uint64_t tree_bytes; /* of all nodes so far */
+    size_t held_bytes;   /* of those that are open */
+    char *last;          /* the last key of the leaf before */
     size_t last_len;
     bool has_last;
 };
@@ -46,13 +46,14 @@ static enum tp_status read_node(struct walk *walk, const struct tp_ocdbt_file *s
                                 uint8_t **memory)
 {
     if (length > TP_OCDBT_NODE_MAX)
-        return tp_fail(walk->err, TP_ERR_LIMIT, "OCDBT node at byte %" PRIu64 ": it has %" PRIu64
-                       " bytes, more than %zu", offset, length, TP_OCDBT_NODE_MAX);
+        return tp_fail(walk->err, TP_ERR_LIMIT,
+                       "OCDBT node at byte %" PRIu64 ": it has %" PRIu64 " bytes, more than %zu", offset, length,
+                       TP_OCDBT_NODE_MAX);
     *memory = malloc(length > 0 ? (size_t)length : 1);
     if (!*memory)
         return tp_fail_nomem(walk->err);
-    enum tp_status status = walk->visitor->read(walk->visitor->user, self->path, offset, *memory, (size_t)length,
-                                                walk->err);
+    enum tp_status status =
+        walk->visitor->read(walk->visitor->user, self->path, offset, *memory, (size_t)length, walk->err);
     if (status)
         free(*memory);
     return status;
@@ -91,8 +92,8 @@ static enum tp_status open_level(struct walk *walk, uint8_t height, const struct
     if (status)
         return status;
     *level = (struct level){.self = *self, .expected = key_count};
-    status = tp_ocdbt_node_open(&level->node, memory, (size_t)length, offset, height, outer, outer_len, self,
-                                walk->err);
+    status =
+        tp_ocdbt_node_open(&level->node, memory, (size_t)length, offset, height, outer, outer_len, self, walk->err);
     if (status)
         return walk->err && !walk->err->path[0] ? tp_err_path(walk->err, status, self->path) : status;
     walk->open++;

@@ -50,8 +50,10 @@ enum tp_status tp_ocdbt_unwrap(struct tp_ocdbt_body *body, const uint8_t *bytes,
         return tp_fail(err, TP_ERR_UNSUPPORTED, "%s: its format has version %" PRIu64 ", only 0 is known", what,
                        version);
     if (compression > COMPRESSION_ZSTD)
-        return tp_fail(err, TP_ERR_UNSUPPORTED, "%s: compression method %" PRIu64 ", only 0 (none) and 1 (zstd) are "
-                       "known", what, compression);
+        return tp_fail(err, TP_ERR_UNSUPPORTED,
+                       "%s: compression method %" PRIu64 ", only 0 (none) and 1 (zstd) are "
+                       "known",
+                       what, compression);
     body->bytes = w.at;
     body->len = tp_wire_left(&w);
     if (compression == COMPRESSION_ZSTD) {
@@ -145,8 +147,10 @@ static enum tp_status check_paths(const struct tp_ocdbt_files *files, const char
         const struct tp_ocdbt_file *file = &files->items[i];
         char shown[256];
         if (file->len > 0 && !tp_ocdbt_path_is_safe(file->path, file->len))
-            return tp_fail(err, TP_ERR_FORMAT, "%s: it refers to the file '%s', which is not a plain path at or below "
-                           "its folder", what, tp_text_printable(shown, sizeof shown, file->path, file->len));
+            return tp_fail(err, TP_ERR_FORMAT,
+                           "%s: it refers to the file '%s', which is not a plain path at or below "
+                           "its folder",
+                           what, tp_text_printable(shown, sizeof shown, file->path, file->len));
     }
     return TP_OK;
 }

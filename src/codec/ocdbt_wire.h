@@ -11,7 +11,7 @@
 
 #define TP_OCDBT_MAGIC_MANIFEST 0x0cdb3a2au
 #define TP_OCDBT_MAGIC_NODE 0x0cdb20deu
-#define TP_OCDBT_ENVELOPE_BYTES 18u /* around an uncompressed body */
+#define TP_OCDBT_ENVELOPE_BYTES 18u            /* around an uncompressed body */
 #define TP_OCDBT_END_MAX ((uint64_t)INT64_MAX) /* of a range in a file */
 
 /* ---- cursor ---- */

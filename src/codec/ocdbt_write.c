@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The writer of OCDBT: leaves of at most source->leaf_entries entries, then, if there are several, a root over them. A
- * node's fields are columns, so its entries are gone over once to collect the numbers of all columns (24 bytes an entry)
- * and once more for the text of keys and of inline values. The bytes are those that TensorStore would write without
- * compression: most prefixes stripped, only files that the node uses. */
+ * node's fields are columns, so its entries are gone over once to collect the numbers of all columns (24 bytes an
+ * entry) and once more for the text of keys and of inline values. The bytes are those that TensorStore would write
+ * without compression: most prefixes stripped, only files that the node uses. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 #include "codec/ocdbt_wire.h"
 #include "tensorport/text.h"
 
-#define IN_NODE UINT32_MAX /* instead of a file's number */
+#define IN_NODE UINT32_MAX           /* instead of a file's number */
 #define MAX_INLINE_VALUE_BYTES 1024u /* what Orbax configures; they only guide whoever writes later */
 #define MAX_DECODED_NODE_BYTES 100000000u
 #define ARITY_LOG2 4u
@@ -111,7 +111,7 @@ struct fact { /* one entry of a leaf */
     uint16_t prefix, suffix; /* of the key: shared with the one before (in a first one: stripped), and the rest */
 };
 
-struct leaf { /* a finished one, as the root tells it */
+struct leaf {        /* a finished one, as the root tells it */
     const char *key; /* its first */
     size_t key_len, stripped;
     uint64_t offset, length, key_count, indirect_bytes;
@@ -122,11 +122,11 @@ struct writer {
     const char *node_file;
     struct tp_error *err;
     struct sink *sink;
-    struct fact *facts;     /* of the current leaf */
-    uint32_t *rank;         /* one a file: its row in the current leaf's table, or UINT32_MAX */
-    char *previous;         /* key */
+    struct fact *facts; /* of the current leaf */
+    uint32_t *rank;     /* one a file: its row in the current leaf's table, or UINT32_MAX */
+    char *previous;     /* key */
     size_t previous_len;
-    struct tp_arena arena;  /* keys of leaves */
+    struct tp_arena arena; /* keys of leaves */
     struct leaf *leaves;
     uint64_t leaf_entries, leaf_count;
 };

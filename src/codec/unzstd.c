@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* libzstd, and nothing of it that trusts a frame: its streaming decoder with its own limit of windows, output that grows
- * as bytes come and not as a header promises. */
+/* libzstd, and nothing of it that trusts a frame: its streaming decoder with its own limit of windows, output that
+ * grows as bytes come and not as a header promises. */
 #include "codec/unzstd.h"
 
 #include <stdlib.h>
@@ -45,11 +45,13 @@ void tp_unzstd_restart(struct tp_unzstd *stream)
 static enum tp_status fail(size_t code, struct tp_error *err)
 {
     switch (ZSTD_getErrorCode(code)) {
-    case ZSTD_error_memory_allocation: return tp_fail_nomem(err);
+    case ZSTD_error_memory_allocation:
+        return tp_fail_nomem(err);
     case ZSTD_error_frameParameter_windowTooLarge:
         return tp_fail(err, TP_ERR_LIMIT, "zstd: the window is larger than %u MiB",
                        1u << (TP_UNZSTD_WINDOW_LOG_MAX - 20u));
-    default: return tp_fail(err, TP_ERR_FORMAT, "zstd: %s", ZSTD_getErrorName(code));
+    default:
+        return tp_fail(err, TP_ERR_FORMAT, "zstd: %s", ZSTD_getErrorName(code));
     }
 }
 
@@ -73,18 +75,18 @@ enum tp_status tp_unzstd_next(struct tp_unzstd *stream, void *dst, size_t dst_le
     return TP_OK;
 }
 
-struct text { /* that grows up to `limit` */
+struct text { /* that grows to one byte more than it may have */
     uint8_t *bytes;
     size_t len, capacity, limit;
 };
 
 static enum tp_status grow(struct text *text, const char *what, struct tp_error *err)
 {
-    if (text->capacity == text->limit)
+    if (text->len > text->limit)
         return tp_fail(err, TP_ERR_LIMIT, "%s: it decompresses to more than %zu bytes", what, text->limit);
-    const size_t doubled = text->capacity > text->limit / 2 ? text->limit : text->capacity * 2;
-    const size_t least = text->limit < 1 << 16 ? text->limit : 1 << 16;
-    const size_t wanted = doubled < least ? least : doubled;
+    size_t wanted = text->capacity ? 2 * text->capacity : 1 << 16;
+    if (wanted > text->limit)
+        wanted = text->limit + 1;
     uint8_t *bytes = realloc(text->bytes, wanted);
     if (!bytes)
         return tp_fail_nomem(err);
@@ -111,7 +113,7 @@ static enum tp_status drain(struct tp_unzstd *stream, struct text *text, const u
         if (at == len && !at_end && text->len < text->capacity)
             return tp_fail(err, TP_ERR_FORMAT, "%s: the zstd stream is cut short", what);
     }
-    return TP_OK;
+    return text->len > text->limit ? grow(text, what, err) : TP_OK;
 }
 
 enum tp_status tp_unzstd_all(uint8_t **out, size_t *out_len, const uint8_t *src, size_t len, size_t limit,

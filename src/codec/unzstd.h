@@ -15,11 +15,11 @@
 enum tp_status tp_unzstd_all(uint8_t **out, size_t *out_len, const uint8_t *src, size_t len, size_t limit,
                              const char *what, struct tp_error *err);
 
-struct tp_unzstd; /* opaque: a stream; about 200 KB and the frame's window */
-struct tp_unzstd *tp_unzstd_new(void);       /* NULL: no memory */
-void tp_unzstd_free(struct tp_unzstd *stream); /* NULL is fine */
+struct tp_unzstd;                                       /* opaque: a stream; about 200 KB and the frame's window */
+struct tp_unzstd *tp_unzstd_new(void);                  /* NULL: no memory */
+void tp_unzstd_free(struct tp_unzstd *stream);          /* NULL is fine */
 size_t tp_unzstd_bytes(const struct tp_unzstd *stream); /* memory that it holds now; NULL: 0 */
-void tp_unzstd_restart(struct tp_unzstd *stream); /* at the first byte of another stream */
+void tp_unzstd_restart(struct tp_unzstd *stream);       /* at the first byte of another stream */
 
 /* Decode from src to dst as much as either holds; *src_used and *dst_used say how much that was. `*at_end`: a frame is
  * complete (and there may be another). TP_ERR_FORMAT: bytes that are no zstd stream; TP_ERR_LIMIT: its window is larger

@@ -209,14 +209,17 @@ static void put_fill(struct tp_json_writer *w, enum tp_dtype dtype)
 {
     tp_json_key(w, "fill_value");
     switch (tp_dtype_class(dtype)) {
-    case TP_CLASS_BOOL: tp_json_bool(w, false); break;
+    case TP_CLASS_BOOL:
+        tp_json_bool(w, false);
+        break;
     case TP_CLASS_COMPLEX:
         tp_json_begin_array(w);
         tp_json_uint(w, 0);
         tp_json_uint(w, 0);
         tp_json_end_array(w);
         break;
-    default: tp_json_uint(w, 0);
+    default:
+        tp_json_uint(w, 0);
     }
 }
 
@@ -374,8 +377,10 @@ enum tp_status tp_zarr_read_index(struct tp_zarr_slot *slots, const struct tp_za
         const uint64_t offset = tp_load_le(bytes + 16 * i, 8), size = tp_load_le(bytes + 16 * i + 8, 8);
         const bool is_absent = offset == UINT64_MAX && size == UINT64_MAX;
         if (!is_absent && (offset > shard_bytes || size > shard_bytes - offset))
-            return tp_fail(err, TP_ERR_FORMAT, "chunk %" PRIu64 " of a shard lies at %" PRIu64 " + %" PRIu64
-                           ", beyond the shard's %" PRIu64 " bytes", i, offset, size, shard_bytes);
+            return tp_fail(err, TP_ERR_FORMAT,
+                           "chunk %" PRIu64 " of a shard lies at %" PRIu64 " + %" PRIu64 ", beyond the shard's %" PRIu64
+                           " bytes",
+                           i, offset, size, shard_bytes);
         slots[i] = is_absent ? (struct tp_zarr_slot){.is_absent = true} : (struct tp_zarr_slot){offset, size, false};
     }
     return TP_OK;

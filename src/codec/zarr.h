@@ -8,9 +8,9 @@
 #include "base/status.h"
 #include "tensorport/dtype.h"
 
-#define TP_ZARR_RANK_MAX 32u   /* TensorStore's */
-#define TP_ZARR_TEXT_MAX 4096u /* bytes of the metadata that tp_zarr_emit makes */
-#define TP_ZARR_KEY_MAX 672u   /* bytes of a chunk's key: 32 numbers of 20 digits, and what is between them */
+#define TP_ZARR_RANK_MAX 32u               /* TensorStore's */
+#define TP_ZARR_TEXT_MAX 4096u             /* bytes of the metadata that tp_zarr_emit makes */
+#define TP_ZARR_KEY_MAX 673u               /* bytes of a chunk's key: "c", then 32 times a separator and 20 digits */
 #define TP_ZARR_READ_MAX ((size_t)1 << 20) /* bytes of metadata that are read */
 
 enum tp_zarr_compressor { TP_ZARR_STORED, TP_ZARR_ZSTD };
@@ -71,8 +71,8 @@ const char *tp_zarr_metadata_key(unsigned version);
 
 /* How many objects (chunks, or shards) there are along each axis: rank numbers. An array without elements has none. */
 void tp_zarr_grid(const struct tp_zarr *zarr, uint64_t *grid);
-/* The key of the object at `index` (rank numbers) below the array's, terminated: "0.1", "c/0/1", "0" and "c" for rank 0.
- * Returns its length; dst has room for TP_ZARR_KEY_MAX + 1 bytes. */
+/* The key of the object at `index` (rank numbers) below the array's, terminated: "0.1", "c/0/1", "0" and "c" for rank
+ * 0. Returns its length; dst has room for TP_ZARR_KEY_MAX + 1 bytes. */
 size_t tp_zarr_chunk_key(const struct tp_zarr *zarr, const uint64_t *index, char *dst);
 /* The other way round: false unless text is exactly the key of an object within the grid. */
 bool tp_zarr_chunk_index(const struct tp_zarr *zarr, const char *text, size_t len, uint64_t *index);

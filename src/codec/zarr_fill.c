@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers, booleans, "NaN", "Infinity", "-Infinity", "0x" and the bits in hexadecimal; of complex numbers two of them. */
+/* Numbers, booleans, "NaN", "Infinity", "-Infinity", "0x" and the bits in hexadecimal; of complex numbers two of them.
+ */
 #include "codec/zarr_fill.h"
 
 #include <errno.h>
@@ -69,16 +70,25 @@ static bool integer(uint8_t *dst, const char *text, unsigned bytes, bool is_sign
 static uint64_t nan_bits(enum tp_dtype dtype)
 {
     switch (dtype) {
-    case TP_F64: return UINT64_C(0x7ff8000000000000);
-    case TP_F32: return 0x7fc00000;
-    case TP_F16: return 0x7e00;
-    case TP_BF16: return 0x7fc0;
-    case TP_F8_E4M3: return 0x7f;
-    case TP_F8_E5M2: return 0x7e;
-    case TP_F8_E8M0: return 0xff;
+    case TP_F64:
+        return UINT64_C(0x7ff8000000000000);
+    case TP_F32:
+        return 0x7fc00000;
+    case TP_F16:
+        return 0x7e00;
+    case TP_BF16:
+        return 0x7fc0;
+    case TP_F8_E4M3:
+        return 0x7f;
+    case TP_F8_E5M2:
+        return 0x7e;
+    case TP_F8_E8M0:
+        return 0xff;
     case TP_F8_E4M3FNUZ:
-    case TP_F8_E5M2FNUZ: return 0x80;
-    default: return 0; /* float4: it has none */
+    case TP_F8_E5M2FNUZ:
+        return 0x80;
+    default:
+        return 0; /* float4: it has none */
     }
 }
 
@@ -161,11 +171,15 @@ bool tp_zarr_fill_bytes(uint8_t dst[16], const struct tp_zarr_fill *fill, enum t
     if ((fill->count == 2) != (dtype == TP_C64))
         return false;
     switch (tp_dtype_class(dtype)) {
-    case TP_CLASS_BOOL: dst[0] = type == TP_JSON_TRUE; return type == TP_JSON_TRUE || type == TP_JSON_FALSE;
+    case TP_CLASS_BOOL:
+        dst[0] = type == TP_JSON_TRUE;
+        return type == TP_JSON_TRUE || type == TP_JSON_FALSE;
     case TP_CLASS_INT:
         return (type == TP_JSON_UINT || type == TP_JSON_NUMBER) &&
                integer(dst, fill->parts[0].text, tp_dtype_bits(dtype) / 8, is_signed);
-    case TP_CLASS_COMPLEX: return floating(dst, fill, 0, TP_F32) && floating(dst + 4, fill, 1, TP_F32);
-    default: return floating(dst, fill, 0, dtype);
+    case TP_CLASS_COMPLEX:
+        return floating(dst, fill, 0, TP_F32) && floating(dst + 4, fill, 1, TP_F32);
+    default:
+        return floating(dst, fill, 0, dtype);
     }
 }

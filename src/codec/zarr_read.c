@@ -340,10 +340,14 @@ static enum tp_status take_dimension_separator(struct parser *p, void *user)
 enum tp_status tp_zarr_read_v2(struct tp_zarr *zarr, const char *text, size_t len, struct tp_error *err)
 {
     static const struct member members[] = {
-        {"zarr_format", take_format, true}, {"shape", take_shape, true},
-        {"chunks", take_chunks, true},      {"dtype", take_dtype, true},
-        {"compressor", take_compressor, true}, {"fill_value", take_fill, true},
-        {"order", take_order, true},        {"filters", take_filters, true},
+        {"zarr_format", take_format, true},
+        {"shape", take_shape, true},
+        {"chunks", take_chunks, true},
+        {"dtype", take_dtype, true},
+        {"compressor", take_compressor, true},
+        {"fill_value", take_fill, true},
+        {"order", take_order, true},
+        {"filters", take_filters, true},
         {"dimension_separator", take_dimension_separator, false},
     };
     *zarr = (struct tp_zarr){.version = 2, .separator = '.'};
@@ -369,8 +373,8 @@ struct named {
     const struct member *table; /* of the configuration */
     size_t count;
     void *user;
-    uint32_t seen;                     /* members of the configuration */
-    char stranger[NAME_MAX_LEN];       /* one that is not in the table, or "" */
+    uint32_t seen;               /* members of the configuration */
+    char stranger[NAME_MAX_LEN]; /* one that is not in the table, or "" */
 };
 
 static enum tp_status take_its_name(struct parser *p, void *user)
@@ -415,9 +419,9 @@ static enum tp_status take_named(struct parser *p, struct named *named)
 
 static enum tp_status check_strangers(struct parser *p, const struct named *named)
 {
-    return named->stranger[0] ? tp_fail(p->err, TP_ERR_UNSUPPORTED, WHAT ": '%s' with '%s' is not read", named->name,
-                                        named->stranger)
-                              : TP_OK;
+    return named->stranger[0]
+               ? tp_fail(p->err, TP_ERR_UNSUPPORTED, WHAT ": '%s' with '%s' is not read", named->name, named->stranger)
+               : TP_OK;
 }
 
 /* ---- version 3: codecs ---- */
@@ -485,7 +489,8 @@ static enum tp_status take_location(struct parser *p, void *user)
 
 static enum tp_status apply_shards(struct parser *p, const struct codec *codec, struct chain *chain)
 {
-    const uint32_t needed = (uint32_t)1 << SET_CHUNK_SHAPE | (uint32_t)1 << SET_CODECS | (uint32_t)1 << SET_INDEX_CODECS;
+    const uint32_t needed =
+        (uint32_t)1 << SET_CHUNK_SHAPE | (uint32_t)1 << SET_CODECS | (uint32_t)1 << SET_INDEX_CODECS;
     if (chain->has_order)
         return tp_fail(p->err, TP_ERR_UNSUPPORTED, WHAT ": 'transpose' before 'sharding_indexed' is not read");
     if ((codec->named.seen & needed) != needed)
@@ -514,9 +519,14 @@ static enum tp_status apply(struct parser *p, const struct codec *codec, struct 
         return chain->has_endian && !chain->is_big && strcmp(codec->endian, "little") != 0
                    ? unsupported(p, "the endian", codec->endian, strlen(codec->endian))
                    : TP_OK;
-    case CODEC_SHARDS: return apply_shards(p, codec, chain);
-    case CODEC_ZSTD: chain->has_zstd = true; return TP_OK;
-    default: chain->has_crc = true; return TP_OK;
+    case CODEC_SHARDS:
+        return apply_shards(p, codec, chain);
+    case CODEC_ZSTD:
+        chain->has_zstd = true;
+        return TP_OK;
+    default:
+        chain->has_crc = true;
+        return TP_OK;
     }
 }
 
@@ -689,8 +699,9 @@ static enum tp_status set_index(struct parser *p)
 {
     const struct chain *index = &p->index;
     if (index->has_zstd || index->has_order || index->is_big || !index->has_endian)
-        return tp_fail(p->err, TP_ERR_UNSUPPORTED, WHAT ": a shard's index that is not little-endian bytes, perhaps "
-                       "with a crc32c, is not read");
+        return tp_fail(p->err, TP_ERR_UNSUPPORTED,
+                       WHAT ": a shard's index that is not little-endian bytes, perhaps "
+                            "with a crc32c, is not read");
     p->zarr->index_has_crc = index->has_crc;
     return TP_OK;
 }

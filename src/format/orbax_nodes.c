@@ -141,11 +141,13 @@ static enum tp_status check_apart(const struct tp_array *const *sorted, size_t c
 /* The number after x of 0, 1 ... n - 1 in the order of their decimal digits (0, 1, 10, 11, 2 ...); 0: none. */
 static uint64_t next_by_digits(uint64_t x, uint64_t n)
 {
-    if (x > 0 && x <= (n - 1) / 10)
+    if (x == 0)
+        return n > 1;
+    if (x <= (n - 1) / 10)
         return x * 10;
     while (x > 0 && (x % 10 == 9 || x + 1 >= n))
         x /= 10;
-    return x > 0 || n > 1 ? x + 1 : 0;
+    return x ? x + 1 : 0;
 }
 
 /* An array's chunks as their keys are sorted: '.' and '/' come before the digits, so it goes number by number. */

@@ -483,6 +483,7 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
     report->convert_s = tp_host_clock_s() - begin;
     if (!st)
         st = tp_report_fill(report, &cv->plan, cv->source, cv->results, err);
+    report->symbolic_count = cv->outdir.in_place ? 0 : cv->symbolic_count;
     if (!st)
         st = refuse_overflow(cv, report, err);
     begin = tp_host_clock_s();

@@ -99,7 +99,7 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
                                    const struct tp_tensor *model, bool *known, struct tp_error *err)
 {
     char what[512], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
-    const char *file = tp_checkpoint_file(d->model, model->extents[0].file)->name;
+    const char *file = tp_checkpoint_tensor_file(d->model, model);
     size_t skip = wrap_len(d, model->name, model->name_len);
     uint32_t found = skip > model->name_len ? TP_NAME_NONE
                                             : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip,

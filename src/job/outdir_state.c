@@ -27,13 +27,21 @@ bool tp_outdir_has_manifest(const char *folder)
     return ours;
 }
 
-bool tp_outdir_is_partial(const char *work)
+/* No file at all; empty folders may be left of names that have moved. */
+static bool is_empty(const char *folder)
 {
     struct tp_names names = {0};
-    bool empty = !tp_folder_list(&names, work, NULL) && names.count == 0;
+    bool empty = !tp_tree_list(&names, folder, NULL);
+    for (size_t i = 0; i < names.count && empty; i++)
+        empty = names.items[i][strlen(names.items[i]) - 1] == '/';
     tp_names_release(&names);
-    return empty || tp_outdir_has(work, TP_MARKER_NAME) || tp_outdir_has_manifest(work) ||
-           tp_outdir_has(work, TP_OLD_MANIFEST) || tp_outdir_has(work, TP_LAST_FOLDER);
+    return empty;
+}
+
+bool tp_outdir_is_partial(const char *work)
+{
+    return tp_outdir_has(work, TP_MARKER_NAME) || tp_outdir_has_manifest(work) ||
+           tp_outdir_has(work, TP_OLD_MANIFEST) || tp_outdir_has(work, TP_LAST_FOLDER) || is_empty(work);
 }
 
 bool tp_outdir_is_exchanging(const struct tp_outdir *dir)

@@ -14,7 +14,7 @@
 bool tp_outdir_has(const char *folder, const char *name); /* a file, a folder, or a link wherever it leads */
 /* A manifest.json of ours? The first bytes tell: the writer always begins so. */
 bool tp_outdir_has_manifest(const char *folder);
-/* One of our marks, or nothing at all: a kill just before the first file, or after the last. */
+/* One of our marks, or no file at all: a kill just before the first file, or after the last. */
 bool tp_outdir_is_partial(const char *work);
 /* Killed (or stopped by an error) while files were moved: what is left in the work folder is all there is of them. */
 bool tp_outdir_is_exchanging(const struct tp_outdir *dir);

@@ -194,7 +194,7 @@ enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_
     report->array_count = (uint32_t)plan->array_count;
     report->file_count = (uint32_t)plan->file_count;
     report->parameter_count = plan->parameter_count;
-    report->read_bytes = plan->read_bytes;
+    report->read_bytes = plan->read_bytes > report->referred_bytes ? plan->read_bytes - report->referred_bytes : 0;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
         report->dtype_count[a->dtype]++;

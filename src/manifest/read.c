@@ -289,13 +289,37 @@ static enum tp_status read_dequantize(struct reader *r, void *target, const char
     return st ? st : read_fields(r, fields, TP_COUNT_OF(fields), target, key);
 }
 
+static enum tp_status read_in_place(struct reader *r, void *target, const char *key)
+{
+    (void)target;
+    bool in_place = false;
+    enum tp_status st = read_bool(r, &in_place, key);
+    r->m->options.orbax.link = in_place ? TP_LINK_IN_PLACE : TP_LINK_AUTO;
+    return st;
+}
+
+/* Of these only what job/outdir.c must know. */
+static enum tp_status read_orbax(struct reader *r, void *target, const char *key)
+{
+    static const struct field fields[] = {{"in_place", read_in_place, false}};
+    struct tp_json_token t;
+    enum tp_status st = expect(r, TP_JSON_OBJECT_BEGIN, key, &t);
+    return st ? st : read_fields(r, fields, TP_COUNT_OF(fields), target, key);
+}
+
 static const struct field option_fields[] = {
-    {"precision", read_precision, true},   {"on_overflow", read_overflow, true},
-    {"oversize", read_oversize, true},     {"shard_size", read_shard_size, true},
-    {"compat", read_compat, true},         {"ignore_index", read_ignore_index, true},
-    {"keep_dtype", read_keep_dtype, true}, {"include", read_include, true},
-    {"exclude", read_exclude, true},       {"dequantize", read_dequantize, false},
+    {"precision", read_precision, true},
+    {"on_overflow", read_overflow, true},
+    {"oversize", read_oversize, true},
+    {"shard_size", read_shard_size, true},
+    {"compat", read_compat, true},
+    {"ignore_index", read_ignore_index, true},
+    {"keep_dtype", read_keep_dtype, true},
+    {"include", read_include, true},
+    {"exclude", read_exclude, true},
+    {"dequantize", read_dequantize, false},
     {"wrap", read_wrap, false},
+    {"orbax", read_orbax, false},
 };
 
 static enum tp_status read_options(struct reader *r, void *target, const char *key)

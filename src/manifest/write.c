@@ -56,6 +56,8 @@ static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o
     key_bool(w, "zero_copy", o->zero_copy);
     if (o->zero_copy)
         key_uint(w, "min_chunk", o->min_chunk_bytes);
+    if (o->zero_copy && o->link == TP_LINK_IN_PLACE) /* its files are not all ours to remove */
+        key_bool(w, "in_place", true);
     tp_json_end_object(w);
 }
 

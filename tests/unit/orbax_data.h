@@ -17,7 +17,8 @@
 #define ORBAX_FILES_MAX 16u
 #define ORBAX_TEXT_MAX ((size_t)1 << 20)
 
-static const char *const orbax_databases[] = {"g1", "g2", "g3", "g4", "versions", "deleted", "nested", "saved", "saved3"};
+static const char *const orbax_databases[] = {"g1",      "g2",     "g3",    "g4",    "versions",
+                                              "deleted", "nested", "saved", "saved3"};
 
 struct orbax_file {
     char path[128];
@@ -62,7 +63,7 @@ static inline struct orbax_file *orbax_file(struct orbax_database *db, const cha
     file->bytes = orbax_load(db->name, path, &file->len);
     if (!file->bytes)
         return NULL;
-    strcpy(file->path, path);
+    memcpy(file->path, path, strlen(path) + 1);
     db->file_count++;
     return file;
 }
@@ -123,8 +124,9 @@ static inline enum tp_status orbax_entry(void *user, const struct tp_ocdbt_entry
     orbax_print(db, entry->key, entry->key_len);
     if (!entry->bytes) {
         assert_int_equal(entry->file, strlen(entry->path));
-        orbax_print(db, line, (size_t)snprintf(line, sizeof line, "\t%s\t%" PRIu64 "\t%" PRIu64 "\n", entry->path,
-                                               entry->offset, entry->size));
+        orbax_print(db, line,
+                    (size_t)snprintf(line, sizeof line, "\t%s\t%" PRIu64 "\t%" PRIu64 "\n", entry->path, entry->offset,
+                                     entry->size));
         return TP_OK;
     }
     bool plain = entry->size > 0;

@@ -22,8 +22,8 @@
 #define STEPS_SYNCS 256
 
 static struct {
-    unsigned kill_at;             /* the how many-th call is not made, the process ends instead; 0: never */
-    unsigned count;               /* calls so far */
+    unsigned kill_at;                  /* the how many-th call is not made, the process ends instead; 0: never */
+    unsigned count;                    /* calls so far */
     int renameat2_fails, linkat_fails; /* an errno, or 0 */
     unsigned sync_count;
     char syncs[STEPS_SYNCS][512]; /* what was synced, in order */
@@ -103,7 +103,7 @@ int fsync(int fd)
         ssize_t len = readlink(link, steps.syncs[steps.sync_count], sizeof steps.syncs[0] - 1);
         steps.syncs[steps.sync_count++][len < 0 ? 0 : len] = '\0';
     }
-    return (int)syscall(SYS_fsync, fd);
+    return 0; /* and not synced: thousands would take minutes */
 }
 
 /* Runs `body` in a process of its own, killed before its `kill_at`-th change. What `body` returns, or STEPS_KILLED. */

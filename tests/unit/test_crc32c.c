@@ -49,8 +49,8 @@ static void any_start_length_and_split_gives_the_sum_of_the_definition(void **st
         for (size_t len = 0; start + len <= sizeof bytes; len++) {
             const uint32_t sum = bit_by_bit(bytes + start, len);
             for (size_t split = 0; split <= len; split++)
-                assert_int_equal(
-                    tp_crc32c(tp_crc32c(0, bytes + start, split), bytes + start + split, len - split), sum);
+                assert_int_equal(tp_crc32c(tp_crc32c(0, bytes + start, split), bytes + start + split, len - split),
+                                 sum);
         }
 }
 

@@ -67,9 +67,9 @@ static void put_manifest(const char *folder, const struct job *job)
     fprintf(f,
             "{\"format\":\"tensorport\",\"version\":1,\"tool\":\"%s\",\"layout\":\"orbax\",\"tree\":\"flat\","
             "\"options\":{\"precision\":\"keep\",\"on_overflow\":\"error\",\"oversize\":\"split\",\"shard_size\":1,"
-            "\"compat\":false,\"ignore_index\":false,\"keep_dtype\":[],\"include\":[],\"exclude\":[]},"
-            "\"source\":{\"files\":[]},\"files\":[],\"side_files\":[",
-            job->tag);
+            "\"compat\":false,\"ignore_index\":false,\"keep_dtype\":[],\"include\":[],\"exclude\":[],"
+            "\"orbax\":{\"zero_copy\":true%s}},\"source\":{\"files\":[]},\"files\":[],\"side_files\":[",
+            job->tag, job->in_place ? ",\"in_place\":true" : "");
     list_names(f, job->names, "");
     list_names(f, job->originals, ",");
     list_names(f, job->has_last ? last : NULL, ",");
@@ -254,8 +254,7 @@ static void killed_at_any_step_of_an_exchange_it_is_finished_later(void **state)
     for (size_t i = 0; i < 3; i++) {
         steps.renameat2_fails = fails[i][0];
         steps.linkat_fails = fails[i][1];
-        kill_everywhere(&old, &new, &third);
-        kill_everywhere(&old, &new, &new);
+        kill_everywhere(&old, &new, i < 2 ? &third : &new);
     }
     steps.renameat2_fails = steps.linkat_fails = 0;
     new.sync = third.sync = true;
@@ -353,6 +352,10 @@ static void in_place_adds_names_and_survives_a_kill_at_any_step(void **state)
     steps.renameat2_fails = steps.linkat_fails = 0;
     assert_int_equal(do_job(&again, &err), TP_ERR_EXISTS);
     assert_string_equal(err.message, "the folder already holds a checkpoint that TensorPort made");
+    struct job other = {.out = s.path, .tag = "other", .names = third_names, .overwrite = true};
+    assert_int_equal(do_job(&other, &err), TP_ERR_EXISTS); /* its manifest lists the originals */
+    assert_non_null(strstr(err.message, "holds the originals"));
+    assert_exactly(&job, in_place_foreign);
     end(&s);
 }
 
@@ -420,12 +423,12 @@ static void what_is_not_ours_is_refused_before_a_byte_is_written(void **state)
     static const struct {
         const char *put, *name;
     } rows[] = {
-        {"mine", "mine"},             /* a file in the place of a file */
-        {"mine", "mine/x"},           /* ... of a folder */
-        {"mine", "mine/x/y"},         /* ... of a folder further up */
-        {"mine/deep/x", "mine"},      /* a folder in the place of a file */
-        {"d/mine", "d"},              /* one that holds ours too */
-        {"d/x/mine", "d/x"},          /* in a folder of ours */
+        {"mine", "mine"},        /* a file in the place of a file */
+        {"mine", "mine/x"},      /* ... of a folder */
+        {"mine", "mine/x/y"},    /* ... of a folder further up */
+        {"mine/deep/x", "mine"}, /* a folder in the place of a file */
+        {"d/mine", "d"},         /* one that holds ours too */
+        {"d/x/mine", "d/x"},     /* in a folder of ours */
     };
     static const char *const d_names[] = {"d/x", "d/deep/y", NULL};
     static const char *const nothing[] = {"a", NULL};
@@ -535,9 +538,20 @@ static void a_link_in_the_place_of_the_work_folder_is_not_ours(void **state)
 static void names_that_lead_out_or_are_our_own_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",       "/x",       "x/",          "x//y",          "../x",
-                                      "x/../y", "./x",      "x/.",         "UNFINISHED.txt", "manifest.old.json",
-                                      ".last",  ".last/x",  PARTIAL "/x",  "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r"};
+    static const char *const bad[] = {"",
+                                      "/x",
+                                      "x/",
+                                      "x//y",
+                                      "../x",
+                                      "x/../y",
+                                      "./x",
+                                      "x/.",
+                                      "UNFINISHED.txt",
+                                      "manifest.old.json",
+                                      ".last",
+                                      ".last/x",
+                                      PARTIAL "/x",
+                                      "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r"};
     struct scratch s;
     struct tp_error err;
     struct tp_outdir dir;
