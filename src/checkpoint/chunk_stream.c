@@ -12,8 +12,6 @@
 #define INPUT_BYTES ((size_t)64 << 10)
 #define WASTE_BYTES ((size_t)64 << 10)
 #define PADDING_MAX ((uint64_t)16 << 20)
-#define STREAM_BYTES ((size_t)1 << 20) /* a guess before the first was seen: Orbax's own have windows of 512 KiB */
-#define STREAMS_MAX 64u
 
 struct tp_chunk_stream {
     const struct tp_extent *extent; /* NULL: free to be used for another chunk */
@@ -173,10 +171,15 @@ void tp_chunk_streams_release(struct tp_chunk_streams *streams)
     *streams = (struct tp_chunk_streams){.budget_bytes = streams->budget_bytes};
 }
 
+size_t tp_chunk_streams_bytes_each(const struct tp_chunk_streams *streams)
+{
+    return streams->largest_bytes > 0 ? streams->largest_bytes : TP_CHUNK_STREAM_BYTES;
+}
+
 size_t tp_chunk_streams_room(const struct tp_chunk_streams *streams)
 {
-    size_t room = streams->budget_bytes / (streams->largest_bytes > 0 ? streams->largest_bytes : STREAM_BYTES);
-    return room < 1 ? 1 : room < STREAMS_MAX ? room : STREAMS_MAX;
+    size_t room = streams->budget_bytes / tp_chunk_streams_bytes_each(streams);
+    return room < 1 ? 1 : room < TP_CHUNK_STREAMS_MAX ? room : TP_CHUNK_STREAMS_MAX;
 }
 
 static struct tp_chunk_stream *oldest(const struct tp_chunk_streams *streams)
@@ -188,6 +191,17 @@ static struct tp_chunk_stream *oldest(const struct tp_chunk_streams *streams)
     return best;
 }
 
+void tp_chunk_streams_trim(struct tp_chunk_streams *streams, size_t count)
+{
+    for (; streams->count > count; streams->count--) {
+        struct tp_chunk_stream *s = oldest(streams), **place = streams->items;
+        while (*place != s)
+            place++;
+        *place = streams->items[streams->count - 1];
+        stream_free(s);
+    }
+}
+
 /* A stream for another chunk: a new one while there is room, else the one that was not used for longest. */
 static struct tp_chunk_stream *take(struct tp_chunk_streams *streams)
 {
@@ -195,13 +209,7 @@ static struct tp_chunk_stream *take(struct tp_chunk_streams *streams)
     for (size_t i = 0; i < streams->count; i++)
         if (!streams->items[i]->extent)
             return streams->items[i];
-    for (; streams->count > room; streams->count--) { /* they turned out to be larger than was thought */
-        struct tp_chunk_stream *s = oldest(streams), **place = streams->items;
-        while (*place != s)
-            place++;
-        *place = streams->items[streams->count - 1];
-        stream_free(s);
-    }
+    tp_chunk_streams_trim(streams, room); /* they may have turned out to be larger than was thought */
     if (streams->count == room)
         return oldest(streams);
     if (!tp_array_grow(&streams->items, &streams->capacity, streams->count + 1, sizeof *streams->items))

@@ -6,6 +6,9 @@
 
 #include "checkpoint/chunks.h"
 
+#define TP_CHUNK_STREAMS_MAX 64u
+#define TP_CHUNK_STREAM_BYTES ((size_t)1280 << 10) /* Orbax's own compression has windows of 512 KiB */
+
 struct tp_chunk_stream; /* opaque */
 
 struct tp_chunk_streams { /* {.budget_bytes = ...} is empty and ready */
@@ -17,8 +20,12 @@ struct tp_chunk_streams { /* {.budget_bytes = ...} is empty and ready */
     uint64_t clock;
 };
 void tp_chunk_streams_release(struct tp_chunk_streams *streams);
+/* What one takes: a guess until the first was seen. */
+size_t tp_chunk_streams_bytes_each(const struct tp_chunk_streams *streams);
 /* As many can stay open side by side. */
 size_t tp_chunk_streams_room(const struct tp_chunk_streams *streams);
+/* Close those that were not used for longest, until `count` are left. */
+void tp_chunk_streams_trim(struct tp_chunk_streams *streams, size_t count);
 
 /* One chunk of a tensor. */
 struct tp_chunk {

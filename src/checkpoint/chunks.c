@@ -13,13 +13,14 @@
 
 #define MEMORY_MIN ((size_t)1 << 20)
 #define BOUNCE_MAX ((size_t)1 << 20)
+#define TILES_WANTED ((size_t)16 << 20)
 #define RUN_MIN 4096u /* bytes that lie together in a chunk and in the tensor: shorter runs are gathered in tiles */
 
 struct tp_chunk_reader {
     struct tp_chunk_streams streams;
     uint8_t *bounce, *tile; /* malloc'd when they are needed first */
-    size_t bounce_bytes, tile_bytes;
-    bool has_tile; /* ranges follow each other: what lies ahead will be asked for */
+    size_t memory_bytes, bounce_bytes, tile_bytes;
+    bool has_tiles; /* ranges follow each other: what lies ahead will be asked for */
     const struct tp_tensor *tile_of;
     uint64_t tile_first, tile_count; /* the elements in it */
 };
@@ -27,9 +28,9 @@ struct tp_chunk_reader {
 static void reader_init(struct tp_chunk_reader *r, size_t memory_bytes)
 {
     size_t memory = memory_bytes > MEMORY_MIN ? memory_bytes : MEMORY_MIN;
-    *r = (struct tp_chunk_reader){.bounce_bytes = memory / 8 < BOUNCE_MAX ? memory / 8 : BOUNCE_MAX};
-    r->tile_bytes = memory / 2 - r->bounce_bytes;
-    r->streams.budget_bytes = memory / 2;
+    *r = (struct tp_chunk_reader){.memory_bytes = memory,
+                                  .bounce_bytes = memory / 8 < BOUNCE_MAX ? memory / 8 : BOUNCE_MAX};
+    r->streams.budget_bytes = memory - r->bounce_bytes;
 }
 
 struct tp_chunk_reader *tp_chunk_reader_new(size_t memory_bytes)
@@ -37,7 +38,7 @@ struct tp_chunk_reader *tp_chunk_reader_new(size_t memory_bytes)
     struct tp_chunk_reader *r = malloc(sizeof *r);
     if (r) {
         reader_init(r, memory_bytes);
-        r->has_tile = true;
+        r->has_tiles = true;
     }
     return r;
 }
@@ -131,7 +132,7 @@ static uint64_t open_chunk_count(const struct grid *g)
 
 static bool wants_tile(const struct grid *g)
 {
-    if (!g->reader->has_tile)
+    if (!g->reader->has_tiles)
         return false;
     if (!g->is_row_major)
         return true;
@@ -139,6 +140,27 @@ static bool wants_tile(const struct grid *g)
         return open_chunk_count(g) > tp_chunk_streams_room(&g->reader->streams);
     uint64_t run = run_bytes(g);
     return run < RUN_MIN && run < g->volume * g->item_bytes;
+}
+
+size_t tp_chunk_reader_wants(const struct tp_checkpoint *ck)
+{
+    uint64_t streams = 0;
+    bool has_chunks = false, has_tiles = false;
+    struct tp_chunk_reader r;
+    struct grid g;
+    reader_init(&r, 0);
+    for (size_t i = 0; i < ck->tensor_count; i++) {
+        if (!ck->tensors[i].chunks)
+            continue;
+        has_chunks = true;
+        grid_init(&g, &r, ck, &ck->tensors[i]);
+        uint64_t open = is_stream(g.t->chunks) ? open_chunk_count(&g) : 0;
+        streams = open > streams ? open : streams;
+        has_tiles = has_tiles || !g.is_row_major;
+    }
+    streams = streams < TP_CHUNK_STREAMS_MAX ? streams : TP_CHUNK_STREAMS_MAX;
+    size_t for_streams = BOUNCE_MAX + (size_t)streams * TP_CHUNK_STREAM_BYTES;
+    return !has_chunks ? 0 : has_tiles && for_streams < TILES_WANTED ? TILES_WANTED : for_streams;
 }
 
 /* ---- one chunk ---- */
@@ -263,6 +285,30 @@ static enum tp_status read_range(struct grid *g, uint64_t first, uint64_t count,
 
 /* ---- tiles ---- */
 
+static void drop_tile(struct tp_chunk_reader *r)
+{
+    free(r->tile);
+    r->tile = NULL;
+    r->tile_of = NULL;
+}
+
+/* Streams and tile share the memory. A tile is filled chunk by chunk, one stream at a time. */
+static void plan_tile(const struct grid *g)
+{
+    struct tp_chunk_reader *r = g->reader;
+    size_t all = r->memory_bytes - r->bounce_bytes, tile_bytes = all;
+    if (is_stream(g->t->chunks)) {
+        size_t stream_bytes = tp_chunk_streams_bytes_each(&r->streams);
+        tile_bytes = stream_bytes < all / 2 ? all - stream_bytes : all / 2;
+        tp_chunk_streams_trim(&r->streams, 1);
+    } else {
+        tp_chunk_streams_trim(&r->streams, 0);
+    }
+    if (tile_bytes != r->tile_bytes)
+        drop_tile(r);
+    r->tile_bytes = tile_bytes;
+}
+
 /* Where a tile that begins at `first` should end: where chunks end, if at all within reach, so that none is read twice.
  */
 static uint64_t tile_end(const struct grid *g, uint64_t first)
@@ -299,6 +345,7 @@ static enum tp_status read_tiles(struct grid *g, uint64_t first, uint64_t count,
 {
     struct tp_chunk_reader *r = g->reader;
     enum tp_status status = TP_OK;
+    plan_tile(g);
     while (!status && count > 0) {
         bool has = r->tile_of == g->t && first >= r->tile_first && first - r->tile_first < r->tile_count;
         if (!has && count >= r->tile_bytes / g->item_bytes) /* dst is the larger tile */
@@ -328,8 +375,10 @@ enum tp_status tp_chunks_read(struct tp_chunk_reader *reader, const struct tp_ch
     if (!reader)
         reader_init(&own, 0);
     grid_init(&g, reader ? reader : &own, ck, tensor);
-    enum tp_status status =
-        wants_tile(&g) ? read_tiles(&g, first, count, dst, err) : read_range(&g, first, count, dst, err);
+    bool by_tiles = wants_tile(&g);
+    if (!by_tiles && is_stream(tensor->chunks))
+        drop_tile(g.reader);
+    enum tp_status status = by_tiles ? read_tiles(&g, first, count, dst, err) : read_range(&g, first, count, dst, err);
     if (!reader)
         reader_release(&own);
     return status ? tp_err_tensor(err, status, tensor->name, tensor->name_len) : TP_OK;

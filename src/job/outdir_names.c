@@ -73,7 +73,7 @@ static enum tp_status check_folder_goes(const struct tp_outdir *dir, const struc
 static enum tp_status check_place(const struct tp_outdir *dir, const struct tp_listed *ours, const char *name,
                                   struct tp_error *err)
 {
-    enum tp_path_kind kind;
+    enum tp_path_kind kind = TP_PATH_ABSENT;
     enum tp_status st = check_way(dir, ours, name, err);
     if (!st)
         st = tp_tree_kind_of(&kind, dir->final, name, err);

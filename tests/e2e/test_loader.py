@@ -387,7 +387,7 @@ def test_opening_reads_no_array(model: dict[str, np.ndarray], tmp_path: Path, mo
 def mesh(*shape: int) -> Mesh:
     count = int(np.prod(shape))
     if jax.device_count() < count:
-        pytest.fail("conftest.py asks for four devices; XLA_FLAGS of the environment overrode it")
+        pytest.fail("conftest.py asks for eight devices; XLA_FLAGS of the environment overrode it")
     return Mesh(np.array(jax.devices()[:count]).reshape(shape), ("x", "y")[: len(shape)])
 
 

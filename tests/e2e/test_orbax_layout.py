@@ -91,7 +91,7 @@ def test_every_reader_restores_every_array(tmp_path: Path, mode: str) -> None:
     check(ocp.StandardCheckpointer().restore(tmp_path / "out"), expected)
     check(ocp.PyTreeCheckpointer().restore(tmp_path / "out"), expected)
     v1 = pytest.importorskip("orbax.checkpoint.experimental.v1")
-    check(v1.load_pytree(tmp_path / "out"), expected)
+    check(v1.load(tmp_path / "out"), expected)
 
 
 @pytest.mark.parametrize("mode", ["data-small-chunks", "plain", "zero-copy", "zero-copy-zarr3-small-chunks"])
@@ -141,7 +141,7 @@ def test_what_it_was_made_of_is_in_the_metadata(tmp_path: Path) -> None:
 def test_the_layout_of_version_1_is_loaded_by_it(tmp_path: Path) -> None:
     v1 = pytest.importorskip("orbax.checkpoint.experimental.v1")
     expected = emit(tmp_path / "root" / "5", "v1", "zero-copy")
-    check(v1.load_pytree(tmp_path / "root" / "5"), expected)
+    check(v1.load(tmp_path / "root" / "5"), expected)
     with v1.training.Checkpointer(tmp_path / "root") as checkpointer:
         check(checkpointer.load_pytree(5), expected)
 

@@ -33,6 +33,7 @@ struct orbax_database {
     char text[ORBAX_TEXT_MAX]; /* what a walk found, in the form of entries.txt */
     size_t text_len;
     uint64_t entry_count;
+    bool is_quiet; /* only entry_count is wanted */
 };
 
 /* A file of tests/data/orbax, or NULL; terminated. */
@@ -120,6 +121,8 @@ static inline enum tp_status orbax_entry(void *user, const struct tp_ocdbt_entry
     char line[512];
     (void)err;
     db->entry_count++;
+    if (db->is_quiet)
+        return TP_OK;
     assert_int_equal(entry->key[entry->key_len], '\0');
     orbax_print(db, entry->key, entry->key_len);
     if (!entry->bytes) {
