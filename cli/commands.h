@@ -24,7 +24,7 @@ struct convert_args {
     int format, precision, on_overflow, oversize, tree, progress, mxfp4_layout, link, orbax_layout;
     unsigned workers;
     bool mxfp4_positive_zero, decode_f16_first, nan_scales;
-    bool compat, ignore_index, overwrite, skip_verify, sha256, sync;
+    bool compat, ignore_index, overwrite, resume, skip_verify, sha256, sync;
     bool zero_copy, zarr3, no_ocdbt, timestamp;
     bool dry_run, quiet, json, help;
 };

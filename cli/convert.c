@@ -27,7 +27,12 @@ static const struct option_row rows[] = {
     OPT_TEXT('i', "input", "PATH", input,
              "the checkpoint: a folder with or without an index, or one .safetensors file"),
     OPT_TEXT('o', "output", "DIR", output, "the folder to make; it must not be there yet, or be empty"),
-    OPT_FLAG(0, "overwrite", overwrite, "replace an output that TensorPort made; files that are not its own stay"),
+    OPT_FLAG(0, "overwrite", overwrite,
+             "replace an output that TensorPort made; files that are not its own stay. An unfinished one is started "
+             "again"),
+    OPT_FLAG(0, "resume", resume,
+             "go on from what a run that was stopped has left: each block it wrote is checked and kept; without one, "
+             "begin as always"),
     OPT_CHOICE("format", "NAME", format, format_choices, format_planned, "what to write"),
     OPT_LIST("include", "GLOB", include,
              "take only the tensors whose names match; may be given several times. '*' crosses dots"),
@@ -176,6 +181,7 @@ static struct tp_convert_options options_of(const struct convert_args *args, con
         .compat = args->compat,
         .ignore_index = args->ignore_index,
         .overwrite = args->overwrite,
+        .resume = args->resume,
         .skip_verify = args->skip_verify,
         .sha256 = args->sha256,
         .sync = args->sync,
@@ -233,6 +239,9 @@ static int run_conversion(const struct convert_args *args, struct tp_conversion 
     } else {
         code = command_failed(bar, &err, "nothing was written under the name", args->output);
     }
+    if (*report.partial_path)
+        print_error_line("what is finished is kept in %s; the same command with --resume goes on",
+                         text_name(report.partial_path).s);
     tp_convert_report_release(&report);
     return code;
 }
@@ -245,6 +254,8 @@ static int convert_run(const void *args_)
     struct bar bar;
     const char *cpu;
     int code;
+    if (args->resume && args->overwrite)
+        return print_usage_error("--resume goes on from an unfinished output, --overwrite starts it again: which one?");
     if (!args->input || !args->output)
         return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
                                  args->input    ? "--output"

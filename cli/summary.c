@@ -176,6 +176,10 @@ static bool said_before(const struct tp_checkpoint *source, const char *note)
 static void say_all(const struct convert_args *args, const struct tp_conversion *cv, const struct tp_convert_report *r)
 {
     say_converted(r);
+    if (r->kept_bytes) {
+        say_label("resumed");
+        printf("%s of them from the run before\n", text_size(r->kept_bytes).s);
+    }
     say_referred(args, r);
     say_dtypes(r);
     say_casts(args, r);
@@ -273,6 +277,8 @@ static void json_all(const struct convert_args *args, const struct tp_conversion
         json_count(&j, "linked_files", r->linked_file_count);
         json_count(&j, "symbolic_links", r->symbolic_count);
     }
+    if (r->kept_bytes)
+        json_count(&j, "kept_bytes", r->kept_bytes);
     json_number(&j, "convert_s", r->convert_s);
     json_number(&j, "hash_s", r->hash_s);
     json_number(&j, "verify_s", r->verify_s);

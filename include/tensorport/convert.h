@@ -75,7 +75,8 @@ struct tp_convert_options {
     bool nan_scales;               /* a NaN scale gives NaN values; else it is an error */
     bool compat;                   /* dtypes that older readers do not know are stored as uint8 */
     bool ignore_index;
-    bool overwrite;   /* replace an output that TensorPort made */
+    bool overwrite;   /* replace an output that TensorPort made, start an unfinished one again */
+    bool resume;      /* go on from what a run that was stopped has left; without one, as always */
     bool skip_verify; /* do not read the result back */
     bool sha256;      /* whole-file digests and SHA256SUMS */
     bool sync;        /* survive a power cut: fsync files, folders, manifest */
@@ -169,11 +170,13 @@ struct tp_convert_report {
     char **notes; /* printable lines: groups kept, BOOL bytes beyond 1, files renamed, views, ... */
     size_t note_count;
     char manifest_path[1024];
+    uint64_t kept_bytes;     /* resume: array data that the earlier run had written */
+    char partial_path[1024]; /* on failure: the folder that a run with `resume` goes on from; "": there is none */
 };
 
 /* Do it. `report` may be NULL; otherwise it is filled also when values overflow (TP_ERR_VALUE: report->values then
  * lists every offender), and the caller releases it. The source is never written to. On failure nothing appears
- * under the output's name. Once only: the plan and the source's tables are given back before the check, so that both
+ * under the output's name; what is finished is kept in report->partial_path. Once only: the plan and the source's tables are given back before the check, so that both
  * fit into the same memory; totals and the source's notes stay, tp_conversion_array and _file must not be called
  * afterwards. */
 TP_API TP_MUST_CHECK enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_report *report,

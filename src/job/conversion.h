@@ -26,6 +26,12 @@ struct tp_conversion {
     uint32_t symbolic_count;          /* files of the source that are only pointed at */
     char **link_names;                /* in the output, of the source's files there */
     size_t link_name_count;
+    /* of resuming */
+    struct tp_journal *journal;
+    struct tp_claims claims;
+    bool other_overflow; /* --on-overflow is not what it was */
+    bool is_other;       /* what lies there is of another conversion: it is left alone */
+    uint64_t kept_bytes;
     /* while running */
     struct tp_digest *digests, *framing;
     struct tp_result *results;

@@ -7,7 +7,9 @@
 
 #include "base/utf8.h"
 #include "job/conversion.h"
+#include "job/identity.h"
 #include "job/links.h"
+#include "job/print.h"
 #include "job/report.h"
 #include "os/host.h"
 #include "os/tree.h"
@@ -166,7 +168,13 @@ static enum tp_status choose_output(struct tp_conversion *cv, struct tp_error *e
     snprintf(step, sizeof step, "%" PRIu64, orbax->step);
     char *unit = is_orbax && orbax->has_step ? tp_path_join(o->output, step) : tp_path_join("", o->output);
     enum tp_status st =
-        unit ? tp_outdir_check(&cv->outdir, unit, o->overwrite, in_place, o->sync, err) : tp_fail_nomem(err);
+        unit ? tp_outdir_check(&cv->outdir, unit,
+                               (struct tp_outdir_ways){.overwrite = o->overwrite,
+                                                       .in_place = in_place,
+                                                       .resume = o->resume,
+                                                       .sync = o->sync},
+                               err)
+             : tp_fail_nomem(err);
     free(unit);
     return st;
 }
@@ -248,6 +256,7 @@ void tp_conversion_free(struct tp_conversion *cv)
     if (!cv)
         return;
     free_tables(cv);
+    tp_claims_release(&cv->claims);
     for (size_t i = 0; i < cv->link_name_count; i++)
         free(cv->link_names[i]);
     free(cv->link_names);
@@ -306,6 +315,92 @@ void tp_conversion_file(const struct tp_conversion *cv, uint32_t index, struct t
     }
 }
 
+/* ---- run: what an earlier run has left ---- */
+
+#define IDENTITY_NAME "conversion.txt"
+
+static enum tp_status read_text(char **text, const char *path, struct tp_error *err)
+{
+    struct tp_file_id id;
+    int fd = -1;
+    enum tp_status st = tp_file_open_read(&fd, path, &id, err);
+    if (!st && id.size_bytes > ((uint64_t)64 << 20))
+        st = tp_err_path(err, tp_fail(err, TP_ERR_LIMIT, "%" PRIu64 " bytes are too many", id.size_bytes), path);
+    char *bytes = st ? NULL : calloc(1, (size_t)id.size_bytes + 1);
+    if (!st && !bytes)
+        st = tp_fail_nomem(err);
+    if (!st)
+        st = tp_file_read_at(fd, bytes, (size_t)id.size_bytes, 0, path, err);
+    tp_fd_close(fd);
+    if (st)
+        free(bytes);
+    else
+        *text = bytes;
+    return st;
+}
+
+/* The same conversion, or none: then nothing of what lies there is touched. */
+static enum tp_status check_identity(struct tp_conversion *cv, const char *path, const char *now, struct tp_error *err)
+{
+    char *then = NULL;
+    enum tp_path_kind kind;
+    enum tp_status st = tp_path_kind_of_itself(&kind, path, err);
+    if (st || kind == TP_PATH_ABSENT) /* stopped before anything was finished */
+        return st;
+    st = read_text(&then, path, err);
+    if (!st)
+        st = tp_identity_compare(then, now, &cv->other_overflow, err);
+    free(then);
+    if (st == TP_ERR_EXISTS) {
+        tp_err_path(err, st, cv->outdir.work);
+        tp_err_hint(err, st, "give the same source and options, or start again with --overwrite");
+    }
+    return st;
+}
+
+static enum tp_status write_identity(const char *path, const char *text, struct tp_error *err)
+{
+    int fd = -1;
+    enum tp_status st = tp_file_create(&fd, path, 0, err);
+    if (!st)
+        st = tp_file_write_at(fd, text, strlen(text), 0, path, err);
+    tp_fd_close(fd);
+    return st;
+}
+
+/* The journal of this run: new, or the old one with its claims. manifest.json, if it came so far, is made again. */
+static enum tp_status begin_journal(struct tp_conversion *cv, struct tp_error *err)
+{
+    char *text = NULL, *folder = tp_path_join(cv->outdir.work, TP_RESUME_FOLDER);
+    char *path = folder ? tp_path_join(folder, IDENTITY_NAME) : NULL;
+    struct tp_digest layout;
+    uint64_t records = 0;
+    enum tp_status st = path ? TP_OK : tp_fail_nomem(err);
+    if (!st)
+        st = tp_source_prints(&cv->prints, cv->source, &cv->kernels, err);
+    if (!st)
+        st = tp_identity_make(&text, &layout, cv, err);
+    if (!st && cv->outdir.resumed)
+        st = check_identity(cv, path, text, err);
+    cv->is_other = st == TP_ERR_EXISTS;
+    if (!st && cv->outdir.resumed)
+        st = tp_tree_remove(cv->outdir.work, TP_MANIFEST_NAME, err);
+    if (!st)
+        st = tp_folder_make(folder, err);
+    if (!st)
+        st = cv->outdir.resumed
+                 ? tp_journal_resume(&cv->journal, folder, &layout, tp_claims_add, &cv->claims, &records, err)
+                 : tp_journal_create(&cv->journal, folder, &layout, err);
+    if (!st)
+        st = write_identity(path, text, err);
+    if (!st)
+        tp_claims_sort(&cv->claims);
+    free(path);
+    free(folder);
+    free(text);
+    return st;
+}
+
 /* ---- run: links ---- */
 
 static int count_copied(void *user, uint64_t bytes)
@@ -331,7 +426,10 @@ static enum tp_status link_files(struct tp_conversion *cv, struct tp_error *err)
         enum tp_linked how = TP_LINKED_HARD;
         if (!f->is_linked)
             continue;
-        st = tp_link_put(&how, &order, tp_checkpoint_file_path(cv->source, f->source_file),
+        if (cv->outdir.resumed)
+            st = tp_tree_remove(cv->outdir.work, f->name, err);
+        if (!st)
+            st = tp_link_put(&how, &order, tp_checkpoint_file_path(cv->source, f->source_file),
                          tp_file_cache_id(cv->source->cache, f->source_file), cv->outdir.work, f->name, err);
         cv->symbolic_count += how == TP_LINKED_SYMBOLIC;
     }
@@ -361,14 +459,30 @@ static enum tp_status unlink_files(struct tp_conversion *cv, struct tp_error *er
 
 /* ---- run: the data ---- */
 
+/* What a stopped run has taken already need not be free. */
+static uint64_t taken_bytes(const struct tp_conversion *cv)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < cv->plan.file_count && cv->outdir.resume; i++) {
+        char *path = tp_path_join(cv->outdir.work, cv->plan.files[i].name);
+        struct tp_file_id id;
+        int fd = -1;
+        if (path && !cv->plan.files[i].is_linked && !tp_file_open_read(&fd, path, &id, NULL))
+            bytes += id.size_bytes;
+        tp_fd_close(fd);
+        free(path);
+    }
+    return bytes;
+}
+
 static enum tp_status check_space(struct tp_conversion *cv, struct tp_error *err)
 {
-    uint64_t free_bytes;
+    uint64_t free_bytes, needed = cv->totals.output_bytes, taken = taken_bytes(cv);
+    needed = needed > taken ? needed - taken : 0;
     enum tp_status st = tp_path_free_bytes(&free_bytes, cv->outdir.final, err);
-    if (st || free_bytes >= cv->totals.output_bytes)
+    if (st || free_bytes >= needed)
         return st;
-    tp_fail(err, TP_ERR_SPACE, "the output needs %" PRIu64 " bytes, %" PRIu64 " are free there",
-            cv->totals.output_bytes, free_bytes);
+    tp_fail(err, TP_ERR_SPACE, "the output needs %" PRIu64 " bytes, %" PRIu64 " are free there", needed, free_bytes);
     return tp_err_path(err, TP_ERR_SPACE, cv->outdir.final);
 }
 
@@ -418,12 +532,16 @@ static enum tp_status move_data(struct tp_conversion *cv, struct tp_error *err)
                            .folder = cv->outdir.work,
                            .digests = cv->digests,
                            .results = cv->results,
+                           .journal = cv->journal,
+                           .claims = &cv->claims,
+                           .redo_overflowed = cv->other_overflow,
                            .saturate = cv->options.on_overflow == TP_OVERFLOW_SATURATE,
                            .stop_at_overflow = cv->options.on_overflow == TP_OVERFLOW_ERROR,
                            .budget = cv->budget,
                            .progress = cv->options.progress,
                            .progress_user = cv->options.progress_user};
     enum tp_status st = tp_move_run(&move, err);
+    cv->kept_bytes = atomic_load(&move.kept_bytes);
     return st ? st : tp_checkpoint_check_unchanged(cv->source, err);
 }
 
@@ -439,7 +557,8 @@ static enum tp_status refuse_overflow(const struct tp_conversion *cv, const stru
             count == 1 ? "array has" : "arrays have", tp_precision_name(cv->options.precision));
     tp_err_path(err, TP_ERR_VALUE, cv->options.input);
     return tp_err_hint(err, TP_ERR_VALUE,
-                       "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate");
+                       "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate (that "
+                       "one with --resume goes on)");
 }
 
 /* ---- run: the proof ---- */
@@ -471,7 +590,9 @@ static enum tp_status read_back(struct tp_conversion *cv, struct tp_convert_repo
 static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report *report, struct tp_error *err)
 {
     double begin = tp_host_clock_s();
-    enum tp_status st = allocate_tables(cv, err);
+    enum tp_status st = begin_journal(cv, err);
+    if (!st)
+        st = allocate_tables(cv, err);
     if (!st)
         st = create_files(cv, err);
     if (!st)
@@ -497,6 +618,8 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
         st = read_back(cv, report, err);
     if (!st && cv->outdir.in_place)
         st = unlink_files(cv, err);
+    if (!st)
+        st = tp_outdir_drop_resume(&cv->outdir, err);
     return st ? st : tp_outdir_commit(&cv->outdir, err);
 }
 
@@ -517,9 +640,15 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     r->referred_bytes = cv->totals.referred_bytes;
     r->linked_file_count = cv->totals.linked_file_count;
     st = convert(cv, r, err);
-    if (st)
+    bool keeps = cv->is_other || (cv->journal && tp_journal_count(cv->journal) > 0);
+    tp_journal_close(cv->journal);
+    cv->journal = NULL;
+    r->kept_bytes = cv->kept_bytes;
+    if (st && keeps && !cv->is_other)
+        snprintf(r->partial_path, sizeof r->partial_path, "%s", cv->outdir.work);
+    else if (st && !keeps)
         tp_outdir_discard(&cv->outdir);
-    else
+    else if (!st)
         snprintf(r->manifest_path, sizeof r->manifest_path, "%s/%s", cv->outdir.final, TP_MANIFEST_NAME);
     if (!report)
         tp_convert_report_release(&own);

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "job/conversion.h"
-#include "job/print.h"
 #include "job/report.h"
 #include "job/textfile.h"
 #include "os/host.h"
@@ -324,8 +323,6 @@ enum tp_status tp_conversion_finish(struct tp_conversion *cv, struct tp_error *e
     if (cv->options.orbax.timestamp)
         facts.time_ns = tp_host_time_ns();
     enum tp_status st = sync_files(cv, err);
-    if (!st)
-        st = tp_source_prints(&cv->prints, cv->source, &cv->kernels, err);
     if (!st)
         st = tp_side_copy(&cv->side, cv->source, cv->outdir.work, &cv->kernels, cv->options.sync, err);
     if (!st && cv->options.sha256)

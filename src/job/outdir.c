@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "job/outdir.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "job/outdir_state.h"
 #include "manifest/listed.h"
+#include "os/lock.h"
 #include "os/tree.h"
 #include "tensorport/text.h"
-
-static const char marker_text[] =
-    "TensorPort is working here, or was stopped while it did. Nothing in this folder is a finished\n"
-    "checkpoint. `tensorport convert --overwrite` starts again; the folder may also be deleted.\n";
 
 static enum tp_status refuse_foreign(const struct tp_names *names, const char *output, struct tp_error *err)
 {
@@ -83,26 +81,69 @@ static bool has_name(const char *path)
     return *path && strcmp(slash ? slash + 1 : path, "..") != 0;
 }
 
-static enum tp_status check_partial(const struct tp_outdir *dir, bool overwrite, struct tp_error *err)
+/* Who wrote the marker: its second line. "" where there is none. */
+static void read_owner(const struct tp_outdir *dir, char *text, size_t size)
+{
+    char bytes[512] = "";
+    char *path = tp_path_join(dir->work, TP_MARKER_NAME);
+    struct tp_file_id id;
+    int fd = -1;
+    *text = '\0';
+    if (path && !tp_file_open_read(&fd, path, &id, NULL)) {
+        size_t n = id.size_bytes < sizeof bytes - 1 ? (size_t)id.size_bytes : sizeof bytes - 1;
+        if (!tp_file_read_at(fd, bytes, n, 0, path, NULL)) {
+            const char *line = strchr(bytes, '\n');
+            if (line && strncmp(line + 1, "process ", 8) == 0)
+                tp_text_printable(text, size, line + 1, strcspn(line + 1, "\n"));
+        }
+    }
+    tp_fd_close(fd);
+    free(path);
+}
+
+static enum tp_status refuse_busy(const struct tp_outdir *dir, struct tp_error *err)
+{
+    char owner[200];
+    read_owner(dir, owner, sizeof owner);
+    tp_fail(err, TP_ERR_EXISTS, "another conversion is at work here%s%s", *owner ? ": " : "", owner);
+    tp_err_path(err, TP_ERR_EXISTS, dir->work);
+    return tp_err_hint(err, TP_ERR_EXISTS, "wait for it, or choose another output");
+}
+
+static enum tp_status check_partial(const struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_path_kind kind;
+    int lock = -1;
+    bool busy = false;
     enum tp_status st = tp_path_kind_of_itself(&kind, dir->work, err); /* a link there is none of ours */
     if (st || kind == TP_PATH_ABSENT)
         return st;
-    if (overwrite && kind == TP_PATH_FOLDER && tp_outdir_is_partial(dir->work))
+    bool ours = kind == TP_PATH_FOLDER && tp_outdir_is_partial(dir->work);
+    if (ours && dir->lock < 0)
+        st = tp_folder_lock(&lock, &busy, dir->work, err); /* only to know: it is given back at once */
+    tp_fd_close(lock);
+    if (st || busy)
+        return st ? st : refuse_busy(dir, err);
+    if (ours && (dir->overwrite || dir->resume))
         return TP_OK;
-    bool exchanging = kind == TP_PATH_FOLDER && tp_outdir_is_exchanging(dir);
     tp_fail(err, TP_ERR_EXISTS, "an unfinished conversion lies here");
     tp_err_path(err, TP_ERR_EXISTS, dir->work);
-    return tp_err_hint(err, TP_ERR_EXISTS, "%s",
-                       exchanging ? "its files are complete and partly in place: --overwrite finishes that first"
-                                  : "--overwrite starts again (or delete that folder)");
+    if (ours && tp_outdir_is_exchanging(dir))
+        return tp_err_hint(err, TP_ERR_EXISTS, "its files are complete and partly in place: --resume finishes that");
+    return tp_err_hint(err, TP_ERR_EXISTS,
+                       ours ? "--resume goes on from it, --overwrite starts again (or delete that folder)"
+                            : "it is none of ours: move it away");
 }
 
-enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool in_place, bool sync,
+enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, struct tp_outdir_ways ways,
                                struct tp_error *err)
 {
-    *dir = (struct tp_outdir){.final = trimmed(output), .overwrite = overwrite, .in_place = in_place, .sync = sync};
+    *dir = (struct tp_outdir){.final = trimmed(output),
+                              .overwrite = ways.overwrite,
+                              .in_place = ways.in_place,
+                              .resume = ways.resume,
+                              .sync = ways.sync,
+                              .lock = -1};
     if (!dir->final)
         return tp_fail_nomem(err);
     enum tp_path_kind kind;
@@ -117,11 +158,11 @@ enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool o
     dir->work = dir->inside ? tp_path_join(dir->final, TP_PARTIAL_SUFFIX) : concat(dir->final, TP_PARTIAL_SUFFIX);
     if (!dir->work)
         return tp_fail_nomem(err);
-    if (in_place)
+    if (dir->in_place)
         st = check_in_place(dir, err);
     else if (dir->inside)
-        st = check_folder(dir, overwrite, err);
-    return st ? st : check_partial(dir, overwrite, err);
+        st = check_folder(dir, dir->overwrite, err);
+    return st ? st : check_partial(dir, err);
 }
 
 /* ---- doing ---- */
@@ -149,11 +190,18 @@ static enum tp_status empty_work(const struct tp_outdir *dir, struct tp_error *e
 
 static enum tp_status write_marker(const struct tp_outdir *dir, struct tp_error *err)
 {
+    char text[640], run[200];
     char *path = tp_path_join(dir->work, TP_MARKER_NAME);
     int fd = -1;
+    tp_host_describe_run(run, sizeof run);
+    int len = snprintf(text, sizeof text,
+                       "TensorPort is working here, or was stopped while it did:\n%s\nNothing in this folder is a "
+                       "finished checkpoint. The same `tensorport convert` with --resume goes on,\nwith --overwrite it "
+                       "starts again; the folder may also be deleted.\n",
+                       run);
     enum tp_status st = path ? tp_file_create(&fd, path, 0, err) : tp_fail_nomem(err);
     if (!st)
-        st = tp_file_write_at(fd, marker_text, sizeof marker_text - 1, 0, path, err);
+        st = tp_file_write_at(fd, text, (size_t)len, 0, path, err);
     tp_fd_close(fd);
     free(path);
     return st;
@@ -163,29 +211,66 @@ static enum tp_status write_marker(const struct tp_outdir *dir, struct tp_error 
 static enum tp_status finish_exchange(struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_status st = tp_outdir_commit(dir, err);
-    if (st || !dir->in_place)
+    if (st || (!dir->in_place && !dir->resume))
         return st;
     tp_fail(err, TP_ERR_EXISTS, "an interrupted conversion into this folder was finished; its checkpoint is complete");
     tp_err_path(err, TP_ERR_EXISTS, dir->final);
-    return tp_err_hint(err, TP_ERR_EXISTS, "--link in-place replaces nothing, so this run ends here");
+    return tp_err_hint(err, TP_ERR_EXISTS, "there was nothing more to do");
+}
+
+static enum tp_status lock_work(struct tp_outdir *dir, struct tp_error *err)
+{
+    bool busy;
+    enum tp_status st = tp_folder_lock(&dir->lock, &busy, dir->work, err);
+    return !st && busy ? refuse_busy(dir, err) : st;
+}
+
+/* In a folder that another run has left. */
+static enum tp_status take_over(struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = lock_work(dir, err);
+    if (!st)
+        read_owner(dir, dir->taken, sizeof dir->taken);
+    if (!st && tp_outdir_is_exchanging(dir))
+        return finish_exchange(dir, err);
+    dir->resumed = dir->resume;
+    return st || dir->resume ? st : empty_work(dir, err);
 }
 
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_path_kind kind;
-    enum tp_status st = check_partial(dir, dir->overwrite, err); /* again: another run may have begun since */
-    if (!st && tp_outdir_is_exchanging(dir))
-        st = finish_exchange(dir, err);
+    enum tp_status st = check_partial(dir, err); /* again: another run may have begun since */
     if (!st)
         st = tp_path_kind_of_itself(&kind, dir->work, err);
-    if (!st && kind == TP_PATH_FOLDER) {
-        st = empty_work(dir, err);
-        if (!st)
-            st = tp_path_remove(dir->work, err);
-    }
+    if (!st && kind == TP_PATH_FOLDER)
+        st = take_over(dir, err);
     if (!st)
+        st = tp_path_kind_of_itself(&kind, dir->work, err);
+    if (!st && kind == TP_PATH_ABSENT) { /* also where an exchange was finished */
+        tp_fd_close(dir->lock);
+        dir->lock = -1;
         st = tp_folder_make_new(dir->work, err);
+        if (!st)
+            st = lock_work(dir, err);
+    }
     return st ? st : write_marker(dir, err);
+}
+
+enum tp_status tp_outdir_drop_resume(const struct tp_outdir *dir, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    char *folder = tp_path_join(dir->work, TP_RESUME_FOLDER);
+    enum tp_status st = folder ? TP_OK : tp_fail_nomem(err);
+    if (!st && tp_outdir_has(dir->work, TP_RESUME_FOLDER))
+        st = tp_tree_list(&names, folder, err);
+    for (size_t i = 0; i < names.count && !st; i++)
+        st = tp_tree_remove(folder, names.items[i], err);
+    if (!st)
+        st = tp_path_remove(folder, err);
+    tp_names_release(&names);
+    free(folder);
+    return st;
 }
 
 /* Delete what the old manifest lists. A name that the new one lists too and that is not in the work folder any more has
@@ -412,6 +497,8 @@ void tp_outdir_discard(struct tp_outdir *dir)
 
 void tp_outdir_release(struct tp_outdir *dir)
 {
+    if (dir->final)
+        tp_fd_close(dir->lock);
     free(dir->final);
     free(dir->work);
     tp_list_release(&dir->last);

@@ -38,6 +38,9 @@ struct tp_manifest_facts {
 enum tp_status tp_manifest_write(const struct tp_plan *plan, const struct tp_manifest_facts *facts,
                                  tp_json_write_fn write, void *user, struct tp_error *err);
 
+/* Those options that shape the result, as one JSON object. */
+void tp_manifest_put_options(struct tp_json_writer *w, const struct tp_convert_options *options);
+
 /* ---- reading ---- */
 
 struct tp_manifest_extent {

@@ -61,9 +61,8 @@ static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o
     tp_json_end_object(w);
 }
 
-static void put_options(struct tp_json_writer *w, const struct tp_convert_options *o)
+void tp_manifest_put_options(struct tp_json_writer *w, const struct tp_convert_options *o)
 {
-    tp_json_key(w, "options");
     tp_json_begin_object(w);
     key_string(w, "precision", tp_precision_name(o->precision));
     key_string(w, "on_overflow", tp_overflow_name(o->on_overflow));
@@ -319,7 +318,8 @@ enum tp_status tp_manifest_write(const struct tp_plan *plan, const struct tp_man
     key_string(&w, "layout", f->layout);
     key_string(&w, "tree", tp_tree_name(f->options->tree));
     tp_json_newline(&w);
-    put_options(&w, f->options);
+    tp_json_key(&w, "options");
+    tp_manifest_put_options(&w, f->options);
     tp_json_newline(&w);
     put_source(&w, f);
     tp_json_newline(&w);

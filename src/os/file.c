@@ -175,6 +175,14 @@ enum tp_status tp_file_open_write(int *fd, const char *path, struct tp_error *er
     return TP_OK;
 }
 
+enum tp_status tp_file_resize(int fd, uint64_t size_bytes, const char *path, struct tp_error *err)
+{
+    while (ftruncate(fd, (off_t)size_bytes) != 0)
+        if (errno != EINTR)
+            return tp_fail_errno(err, errno, path, "cannot be made %" PRIu64 " bytes long", size_bytes);
+    return TP_OK;
+}
+
 enum tp_status tp_file_write_at(int fd, const void *src, size_t len, uint64_t offset, const char *path,
                                 struct tp_error *err)
 {

@@ -25,6 +25,7 @@ bool tp_file_id_equal(const struct tp_file_id *a, const struct tp_file_id *b);
 /* Make (or open, when it exists) a file for writing and give it its final size, allocated where the file system can. */
 enum tp_status tp_file_create(int *fd, const char *path, uint64_t size_bytes, struct tp_error *err);
 enum tp_status tp_file_open_write(int *fd, const char *path, struct tp_error *err); /* one made before */
+enum tp_status tp_file_resize(int fd, uint64_t size_bytes, const char *path, struct tp_error *err);
 enum tp_status tp_file_write_at(int fd, const void *src, size_t len, uint64_t offset, const char *path,
                                 struct tp_error *err);
 enum tp_status tp_file_sync(int fd, const char *path, struct tp_error *err);

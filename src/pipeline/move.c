@@ -32,6 +32,8 @@ struct worker {
     char *path;
     uint64_t base;
     size_t begin, fill;
+    struct tp_block_record *finished; /* of this task, not yet in the journal */
+    size_t finished_count, finished_capacity;
 };
 
 static const uint8_t kind_of[TP_DTYPE_COUNT] = {
@@ -231,6 +233,71 @@ static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, s
     }
 }
 
+/* ---- the journal ---- */
+
+static enum tp_status note_finished(struct worker *w, uint64_t block, struct tp_error *err)
+{
+    const struct tp_move *m = w->move;
+    bool overflowed = m->stop_at_overflow && w->seen.stats.overflow_count > 0; /* to be made again, in another way */
+    if (!m->journal || overflowed)
+        return TP_OK;
+    if (!tp_array_grow(&w->finished, &w->finished_capacity, w->finished_count + 1, sizeof *w->finished))
+        return tp_fail_nomem(err);
+    w->finished[w->finished_count++] = (struct tp_block_record){
+        .block = block, .digest = m->digests[block], .stats = w->seen.stats, .odd_bool_count = w->seen.odd_bool_count};
+    return TP_OK;
+}
+
+/* Write what is made, then tell the journal of the blocks that are whole. */
+static enum tp_status settle(struct worker *w, struct tp_error *err)
+{
+    enum tp_status st = flush(w, true, err);
+    if (!st && w->finished_count > 0)
+        st = tp_journal_append(w->move->journal, w->finished, w->finished_count, err);
+    w->finished_count = 0;
+    return st;
+}
+
+static void place(struct worker *w, uint64_t offset)
+{
+    w->base = offset - offset % w->move->budget.buffer_bytes;
+    w->begin = w->fill = (size_t)(offset - w->base);
+}
+
+/* Does the file hold what the journal says of this block? Then it is done. */
+static enum tp_status try_claim(struct worker *w, const struct span *s, uint64_t block, bool *done,
+                                struct tp_error *err)
+{
+    struct tp_move *m = w->move;
+    const struct tp_block_record *claim = tp_claims_find(m->claims, block);
+    uint64_t size = s->elem_count * tp_array_item_bytes(s->array), at = 0;
+    *done = false;
+    if (!claim || ((m->stop_at_overflow || m->redo_overflowed) && claim->stats.overflow_count > 0))
+        return TP_OK;
+    tp_hasher_reset(w->hasher);
+    for (; at < size && !tp_pool_stopped(w->pool); at += m->budget.piece_bytes) {
+        size_t n = size - at < m->budget.piece_bytes ? (size_t)(size - at) : m->budget.piece_bytes;
+        enum tp_status st = tp_file_read_at(w->fd, w->in, n, s->offset_bytes + at, w->path, err);
+        if (st)
+            return st;
+        tp_hasher_update(w->hasher, w->in, n);
+    }
+    struct tp_digest found = tp_hasher_digest(w->hasher);
+    if (at < size || memcmp(&found, &claim->digest, sizeof found) != 0)
+        return TP_OK;
+    enum tp_status st = flush(w, true, err);
+    if (st)
+        return st;
+    place(w, s->offset_bytes + size);
+    m->digests[block] = claim->digest;
+    w->seen = (struct tp_result){claim->stats, claim->odd_bool_count};
+    keep_result(w, s->array);
+    tp_pool_count(w->pool, size);
+    atomic_fetch_add(&m->kept_bytes, size);
+    *done = true;
+    return TP_OK;
+}
+
 /* Overflow was found somewhere: nothing is written any more, but every array that narrows is still counted. */
 static enum tp_status scan_block(struct worker *w, const struct span *s, uint64_t done, struct tp_error *err)
 {
@@ -258,13 +325,20 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
     struct tp_move *m = w->move;
     struct span s = block_span(m->plan, e, block);
     unsigned item = tp_array_item_bytes(s.array);
+    uint64_t number = e->first_block + block;
+    bool done_before = false;
+    enum tp_status before = try_claim(w, &s, number, &done_before, err);
+    if (before || done_before)
+        return before;
     clear_seen(w);
     tp_hasher_reset(w->hasher);
     for (uint64_t done = 0; done < s.elem_count;) {
         if (tp_pool_stopped(w->pool))
             return TP_OK;
-        if (atomic_load_explicit(&w->pool->scan, memory_order_relaxed))
-            return scan_block(w, &s, done, err);
+        if (atomic_load_explicit(&w->pool->scan, memory_order_relaxed)) {
+            enum tp_status st = settle(w, err); /* the buffer is wanted for scanning */
+            return st ? st : scan_block(w, &s, done, err);
+        }
         uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes - w->fill);
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
         enum tp_status st = make(w, e, s.first_elem + done, n, w->out + w->fill, err);
@@ -279,9 +353,9 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
         if (m->stop_at_overflow && w->seen.stats.overflow_count > 0)
             atomic_store(&w->pool->scan, true);
     }
-    m->digests[e->first_block + block] = tp_hasher_digest(w->hasher);
+    m->digests[number] = tp_hasher_digest(w->hasher);
     keep_result(w, s.array);
-    return TP_OK;
+    return note_finished(w, number, err);
 }
 
 static enum tp_status open_file(struct worker *w, uint32_t file, struct tp_error *err)
@@ -440,19 +514,20 @@ static enum tp_status begin_task(struct worker *w, const struct tp_task *t, stru
 {
     if (w->move->mode != TP_MOVE_WRITE)
         return TP_OK;
-    uint64_t offset = task_offset(w->move, t);
-    w->base = offset - offset % w->move->budget.buffer_bytes;
-    w->begin = w->fill = (size_t)(offset - w->base);
+    w->finished_count = 0;
+    place(w, task_offset(w->move, t));
     return open_file(w, t->file, err);
 }
 
 static enum tp_status end_task(struct worker *w, const struct tp_task *t, struct tp_error *err)
 {
-    if (w->move->mode != TP_MOVE_WRITE || atomic_load(&w->pool->scan) || tp_pool_stopped(w->pool))
+    if (w->move->mode != TP_MOVE_WRITE || atomic_load(&w->pool->scan))
         return TP_OK;
+    if (tp_pool_stopped(w->pool))
+        return settle(w, err);
     uint32_t extent_count = w->move->plan->files[t->file].extent_count;
     enum tp_status st = t->end_k == extent_count ? write_frame(w, t->file, extent_count, err) : TP_OK;
-    return st ? st : flush(w, true, err);
+    return st ? st : settle(w, err);
 }
 
 static void name_array(const struct tp_move *m, const struct tp_out_extent *e, struct tp_error *err)
@@ -483,6 +558,10 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
             st = do_block(w, e, block, err);
         if (st && st != TP_ERR_CANCELLED)
             name_array(m, e, err);
+    }
+    if (st && m->mode == TP_MOVE_WRITE && w->finished_count > 0) {
+        struct tp_error second; /* of two errors the first one tells more */
+        (void)settle(w, &second);
     }
     return st ? st : end_task(w, t, err);
 }
@@ -539,6 +618,7 @@ static void free_worker(struct worker *w)
     tp_chunk_reader_free(w->reader.chunks);
     tp_chunk_reader_free(w->model);
     free(w->reader.window);
+    free(w->finished);
     free(w->path);
     free(w);
 }

@@ -9,6 +9,7 @@
 #include "codec/digest.h"
 #include "format/format.h"
 #include "kernels/kernels.h"
+#include "pipeline/journal.h"
 #include "pipeline/pool.h"
 
 /* What was seen of an array's source values (arrays whose `result` is not TP_NONE). */
@@ -46,7 +47,11 @@ struct tp_move {
     const uint32_t *output_tensor;      /* COMPARE: by array, the output's tensor to read; NULL: the extents' bytes */
     struct tp_digest *digests;          /* block_count; written by WRITE, expected by the others (NULL: not known) */
     struct tp_result *results;          /* result_count; WRITE */
+    struct tp_journal *journal;         /* WRITE: told of finished blocks; or NULL */
+    const struct tp_claims *claims;     /* WRITE: what an earlier run says it has finished; or NULL */
+    atomic_uint_least64_t kept_bytes;   /* WRITE: of claims that held */
     bool saturate, stop_at_overflow;
+    bool redo_overflowed; /* WRITE: what did not fit is to be treated in another way than the claims say */
     struct tp_budget budget;
     tp_progress_fn progress;
     void *progress_user;

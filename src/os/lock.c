@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#include "os/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* It may have been renamed or replaced while we waited for nothing: what we hold must be what lies there now. */
+static bool is_still_there(int fd, const char *path)
+{
+    struct stat held, there;
+    return fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_dev == there.st_dev &&
+           held.st_ino == there.st_ino;
+}
+
+enum tp_status tp_folder_lock(int *fd, bool *busy, const char *path, struct tp_error *err)
+{
+    *fd = -1;
+    *busy = false;
+    int f = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (f < 0)
+        return tp_fail_errno(err, errno, path, "cannot be opened");
+    int failed;
+    do
+        failed = flock(f, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    while (failed == EINTR);
+    if (failed == EWOULDBLOCK || !is_still_there(f, path)) {
+        close(f);
+        *busy = true;
+        return TP_OK;
+    }
+    *fd = f; /* ENOLCK, EINVAL, ENOTSUP ...: no locks here; the name of the folder is all there is */
+    return TP_OK;
+}
+
+void tp_host_describe_run(char *text, size_t size)
+{
+    char host[65] = "?", when[32] = "";
+    time_t now = time(NULL);
+    struct tm utc;
+    if (gethostname(host, sizeof host - 1) != 0)
+        host[0] = '?';
+    if (gmtime_r(&now, &utc))
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &utc);
+    snprintf(text, size, "process %ld on %s since %s", (long)getpid(), host, when);
+}
