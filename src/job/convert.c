@@ -591,6 +591,10 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
 {
     double begin = tp_host_clock_s();
     enum tp_status st = begin_journal(cv, err);
+    if (!st && cv->outdir.taken[0] &&
+        !tp_list_add(&cv->plan.notes, "%s: %s", cv->outdir.resumed ? "gone on from" : "in place of the unfinished output of",
+                     cv->outdir.taken))
+        st = tp_fail_nomem(err);
     if (!st)
         st = allocate_tables(cv, err);
     if (!st)

@@ -52,8 +52,8 @@ static enum tp_status add_options(struct text *t, const struct tp_conversion *cv
     for (size_t i = 0; !st && i + 1 < json.used; i++)
         if (json.bytes[i] == ',' && json.bytes[i + 1] == '"')
             json.bytes[i] = '\n';
-    if (!st)
-        st = add(t, json.bytes, json.used, err);
+    if (!st && json.used > 2) /* without the braces */
+        st = add(t, json.bytes + 1, json.used - 2, err);
     free(json.bytes);
     return st ? st : add(t, "\n", 1, err);
 }
