@@ -38,7 +38,7 @@ CHECKS: list[tuple[str, list[str]]] = [
     ("C format", ["sh", "tools/check_format.sh"]),
     ("ruff", [str(VENV / "ruff"), "check", "--quiet", "--extend-exclude", "build", "."]),
     ("mypy", [str(VENV / "mypy")]),
-    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "bench/bench.py"]),
+    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "tools/fuzz.py", "bench/bench.py"]),
 ]
 
 # The long tier's: kernels where this machine's CPU cannot show them.

@@ -65,11 +65,20 @@ static enum tp_status make_run(struct worker *w, const struct tp_array *a, const
     const struct tp_kernels *k = m->kernels;
     const struct tp_logical *l = &m->plan->logicals[run->logical];
     uint8_t *in = w->in + source_shift(l, run->src_elem);
-    uint8_t *target = a->op == TP_OP_COPY ? dst : in;
-    enum tp_status st = tp_logical_read(&w->reader, l, run->src_elem, run->elem_count, target, err);
+    bool is_odd = l->decoded && a->source_dtype == TP_F32 &&
+                  (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
+    uint8_t *target = a->op == TP_OP_COPY && !is_odd ? dst : in;
+    enum tp_status st = TP_OK;
+    if (a->op == TP_OP_CAST &&
+        tp_logical_read_cast(&w->reader, l, run->src_elem, run->elem_count, (enum tp_dtype)a->dtype, dst, m->saturate,
+                             &w->seen.stats, &st, err))
+        return st;
+    st = tp_logical_read(&w->reader, l, run->src_elem, run->elem_count, target, err);
     if (st)
         return st;
     size_t n = (size_t)run->elem_count;
+    if (a->op == TP_OP_COPY && is_odd)
+        memcpy(dst, in, n * tp_array_item_bytes(a));
     if (a->op == TP_OP_CAST)
         k->cast[kind_of[a->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
     else if (a->op == TP_OP_UNPACK_F4)
