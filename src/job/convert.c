@@ -505,7 +505,7 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     struct tp_convert_report own = {.array_count = 0};
     struct tp_convert_report *r = report ? report : &own;
     *r = (struct tp_convert_report){.array_count = 0};
-    if (cv->plan.file_count == 0)
+    if (!cv->plan.source)
         return tp_fail(err, TP_ERR_USAGE, "this conversion has run already");
     enum tp_status st = check_space(cv, err);
     if (!st)
