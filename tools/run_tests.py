@@ -137,7 +137,10 @@ LONG = [
     ("C programs, ThreadSanitizer", lambda: run_meson("tsan", ALL)),
     ("unit tests, valgrind", lambda: run_meson("test", UNIT, VALGRIND)),
     ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py")),
-    ("conversions, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py")),
+    (
+        "conversions, ASan and UBSan",
+        lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py"),
+    ),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
     ("C programs, long tier", lambda: run_meson("test", SLOW)),
     ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),

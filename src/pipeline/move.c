@@ -26,6 +26,7 @@ struct worker {
     struct tp_chunk_reader *model; /* COMPARE by tensors: reads the output's */
     struct tp_gather gather;       /* of the chunk in work, */
     uint32_t gathered;             /* extent, or TP_NONE */
+    bool has_gather;               /* or the chunk is of several pieces */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a multiple of buffer_bytes */
     int fd;
     uint32_t file;
@@ -120,6 +121,18 @@ static struct rows chunk_rows(const struct tp_gather *g, uint64_t at, uint64_t l
     return r;
 }
 
+/* In a chunk that several pieces share: what lies together in the array, and in one of them. */
+static bool scattered_row(const struct tp_array *a, uint32_t chunk, uint64_t at, uint64_t limit, struct rows *rows)
+{
+    struct tp_run run;
+    uint64_t length = a->grid->order || a->rank == 0 ? 1 : a->grid->chunk[a->rank - 1];
+    uint64_t left = length - at % length;
+    if (!tp_array_run_at(a, tp_chunk_elem(a, chunk, at), left < limit ? left : limit, &run))
+        return false;
+    *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
+    return true;
+}
+
 /* The next elements of an extent, from the at-th on. */
 static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t limit,
                                 struct rows *rows, struct tp_error *err)
@@ -134,10 +147,13 @@ static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e,
         return TP_OK;
     }
     uint32_t number = (uint32_t)(e - plan->extents);
-    if (w->gathered != number && !tp_box_gather(&w->gather, a, e->leaf))
-        return tp_fail(err, TP_ERR_BUG, "no piece holds chunk %" PRIu32, e->leaf);
+    if (w->gathered != number)
+        w->has_gather = tp_box_gather(&w->gather, a, e->leaf);
     w->gathered = number;
-    *rows = chunk_rows(&w->gather, at, limit);
+    if (w->has_gather)
+        *rows = chunk_rows(&w->gather, at, limit);
+    else if (!scattered_row(a, e->leaf, at, limit, rows))
+        return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64 " of chunk %" PRIu32, at, e->leaf);
     return TP_OK;
 }
 
