@@ -38,7 +38,7 @@ CHECKS: list[tuple[str, list[str]]] = [
     ("C format", ["sh", "tools/check_format.sh"]),
     ("ruff", [str(VENV / "ruff"), "check", "--quiet", "--extend-exclude", "build", "."]),
     ("mypy", [str(VENV / "mypy")]),
-    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "bench/bench.py"]),
+    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "tools/fuzz.py", "bench/bench.py"]),
 ]
 
 # The long tier's: kernels where this machine's CPU cannot show them.
@@ -106,7 +106,7 @@ def run_pytest(kind: str, *options: str) -> Totals:
     """The Python tests, with the programs of build/<kind>."""
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
-    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}", *TIDY]
+    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}", *TIDY]
     workers = ["-n", str(min(4, os.cpu_count() or 1))]
     done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
     return from_junit(report, f"pytest ({kind})").settle(f"pytest ({kind})", done.returncode)

@@ -109,7 +109,7 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
     if (found == TP_NAME_NONE)
         return differ(d, model->name, model->name_len, file, "is not in the source");
     *l = x->plan.logicals[found];
-    enum tp_dtype from = l->decoded ? TP_F32 : (enum tp_dtype)l->tensor->dtype, to = (enum tp_dtype)model->dtype;
+    enum tp_dtype from = (enum tp_dtype)(l->decoded ? l->dtype : l->tensor->dtype), to = (enum tp_dtype)model->dtype;
     if (d->options && model->dtype != x->plan.arrays[found].dtype) {
         snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s",
                  tp_dtype_numpy_name(to), tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));

@@ -80,12 +80,20 @@ static enum tp_status make_rows(struct worker *w, const struct tp_array *a, cons
     const struct tp_piece *p = r->piece;
     const struct tp_logical *l = &m->plan->logicals[p->logical];
     uint8_t *in = w->in + source_shift(l, r->first);
-    uint8_t *target = p->op == TP_OP_COPY ? dst : in;
-    enum tp_status st =
-        tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
+    size_t n = (size_t)(r->elem_count * r->row_count);
+    bool is_odd = l->decoded && p->source_dtype == TP_F32 &&
+                  (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
+    uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
+    enum tp_status st = TP_OK;
+    if (p->op == TP_OP_CAST && (r->row_count == 1 || r->stride == r->elem_count) &&
+        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats,
+                             &st, err))
+        return st;
+    st = tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
     if (st)
         return st;
-    size_t n = (size_t)(r->elem_count * r->row_count);
+    if (p->op == TP_OP_COPY && is_odd)
+        memcpy(dst, in, n * tp_array_item_bytes(a));
     if (p->op == TP_OP_CAST)
         k->cast[kind_of[p->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
     else if (p->op == TP_OP_UNPACK_F4)
@@ -163,7 +171,7 @@ static enum tp_status make(struct worker *w, const struct tp_out_extent *e, uint
 {
     const struct tp_array *a = &w->move->plan->arrays[e->array];
     while (count > 0) {
-        struct rows rows;
+        struct rows rows = {.piece = NULL};
         enum tp_status st = next_rows(w, e, at, count, &rows, err);
         if (!st)
             st = make_rows(w, a, &rows, dst, err);

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from orbax_readers import BARE, assert_tree, on_axis, shapes_of
+from orbax_readers import BARE, LIKE, assert_tree, on_axis, shapes_of
 
 import tensorport
 from conftest import DTYPES, REFUSED, ROOT, Raw, random_array, run, small_floats, write_checkpoint
@@ -33,9 +33,10 @@ def test_50_000_tensors(tmp_path: Path, rng: np.random.Generator, mode: tuple[st
     values = rng.standard_normal((50_000, 8)).astype(np.float32)
     arrays = {f"model.layers.{n // 100}.experts.{n % 100}.weight": values[n] for n in range(50_000)}
     source = write_checkpoint(tmp_path / "source", arrays, 4)
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run("convert", "-i", source, "-o", tmp_path / "out", *mode)
-    assert time.monotonic() - start < 10
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     run("verify", "--model", tmp_path / "out", "--source", source)
     assert_tree(tensorport.load(tmp_path / "out"), arrays)
     assert_tree(BARE["standard"](tmp_path / "out"), arrays)
@@ -60,13 +61,11 @@ def test_a_tensor_above_2_to_the_32_bytes(tmp_path: Path, mode: tuple[str, ...])
     run("convert", "-i", source, "-o", tmp_path / "out", *mode)
     run("verify", "--model", tmp_path / "out", "--source", source)
     row_bytes = shape[2] * 2
-    like = shapes_of({"before": np.zeros(7, np.uint8), "large": jax.ShapeDtypeStruct(shape, "bfloat16")}, on_axis(0))
-    found = BARE["standard"](tmp_path / "out") if mode == DATA else None
-    large = found["large"] if found else None
-    if large is None:
-        import orbax.checkpoint as ocp
-
-        large = ocp.StandardCheckpointer().restore(tmp_path / "out", like)["large"]
+    if mode == DATA:
+        large = BARE["standard"](tmp_path / "out")["large"]
+    else:
+        like = {"before": np.zeros(7, np.uint8), "large": jax.ShapeDtypeStruct(shape, "bfloat16")}
+        large = LIKE["standard"](tmp_path / "out", shapes_of(like, on_axis(0)))["large"]
     with tensorport.open(tmp_path / "out") as checkpoint:
         for at in touched(size):
             row = at // row_bytes
@@ -153,10 +152,8 @@ def test_old_releases_of_orbax_restore_every_output(tmp_path: Path, rng: np.rand
         name: random_array(rng, name, (8, 6)) for name in DTYPES if name not in (*REFUSED, "F4", "F8_E8M0")
     }
     arrays |= {f"rank{rank}": random_array(rng, "I16", (2,) * rank) for rank in range(9)}
-    arrays |= {"empty": np.zeros((3, 0), np.float32), "with space/é": small_floats(rng, "F32", (4,))}
+    arrays |= {"empty": np.zeros((3, 0), np.float32), "with space é": small_floats(rng, "F32", (4,))}
     arrays["chunked"] = random_array(rng, "BF16", (1024, 1024))
-    arrays.pop("with space/é")
-    arrays["with space é"] = small_floats(rng, "F32", (4,))
     odd = {"F4": random_array(rng, "F4", (4, 6)), "F8_E8M0": random_array(rng, "F8_E8M0", (4, 6))}
     source = write_checkpoint(tmp_path / "source", arrays | odd, 3)
     for name, options in OUTPUTS.items():  # --compat: what this release's TensorStore may not know, as uint8
