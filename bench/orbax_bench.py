@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 import checkpoints
+
 from bench import Contestant, apart, interleave, parse_size, table
 
 MIB = 1 << 20
@@ -111,7 +112,7 @@ def bench_zero_copy(scratch: Path, source: Path, args: argparse.Namespace) -> No
         command = [args.bin, "convert", "--quiet", "-i", str(folder), "--format", "orbax", "--zero-copy"]
 
         def headers(_: Path, folder: Path = folder) -> list[str]:
-            return [args.bin, "inspect", "--quiet", str(folder)]
+            return [args.bin, "inspect", str(folder)]
 
         def unchecked(out: Path, command: list[str] = command) -> list[str]:
             return [*command, "--skip-verify", "-o", str(out)]
