@@ -45,6 +45,12 @@ static void say_label(const char *label)
 static void say_converted(const struct tp_convert_report *r)
 {
     say_label("converted");
+    if (r->written_bytes == 0 && r->referred_bytes > 0) {
+        printf("%s array%s, %s parameters, none of their bytes copied, in %s, %s peak\n",
+               text_count(r->array_count).s, text_s(r->array_count), text_about(r->parameter_count).s,
+               text_seconds(elapsed(r)).s, text_size(peak_rss_bytes()).s);
+        return;
+    }
     printf("%s array%s, %s parameters, %s read, %s written in %s (%s), %s peak\n", text_count(r->array_count).s,
            text_s(r->array_count), text_about(r->parameter_count).s, text_size(r->read_bytes).s,
            text_size(r->written_bytes).s, text_seconds(elapsed(r)).s, text_rate(r->written_bytes, elapsed(r)).s,

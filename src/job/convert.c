@@ -346,8 +346,8 @@ static enum tp_status note_links(struct tp_conversion *cv, struct tp_error *err)
                                           "deleting it, as a CheckpointManager does, deletes them");
     else if (cv->symbolic_count)
         ok = tp_list_add(&cv->plan.notes,
-                         "warning: %" PRIu32 " files are symbolic links to the source, which must stay where it is",
-                         cv->symbolic_count);
+                         "warning: %" PRIu32 " of the files %s to the source, which must stay where it is",
+                         cv->symbolic_count, cv->symbolic_count == 1 ? "is a symbolic link" : "are symbolic links");
     return ok ? TP_OK : tp_fail_nomem(err);
 }
 

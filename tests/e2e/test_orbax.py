@@ -6,6 +6,7 @@ Outputs are made once and restored in many ways. The faults, names, folders and 
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -24,7 +25,18 @@ from orbax.checkpoint import v1
 from orbax_readers import BARE, LIKE, assert_tree, on_axis, shapes_of, tree_of
 
 import tensorport
-from conftest import DTYPES, REFUSED, ROOT, Raw, pack_float4, random_array, run, small_floats, write_checkpoint
+from conftest import (
+    DTYPES,
+    REFUSED,
+    ROOT,
+    Raw,
+    command_path,
+    pack_float4,
+    random_array,
+    run,
+    small_floats,
+    write_checkpoint,
+)
 
 Array = np.ndarray[Any, Any]
 Make = Callable[..., Path]
@@ -433,6 +445,17 @@ def test_compat_stores_what_older_readers_do_not_know_as_uint8(tmp_path: Path, r
     if mode == "zero-copy":
         assert all(files == {"model.safetensors"} for files in files_of(tmp_path / "out").values())
     run("verify", "--model", tmp_path / "out", "--source", source)
+
+
+def test_the_example_restores_a_model(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setenv("TENSORPORT_BIN", str(command_path()))
+    example = importlib.import_module("orbax_restore")
+    example.main(str(source), str(tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert "arrays on 8 devices" in said
 
 
 # Two hosts
