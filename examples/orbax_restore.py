@@ -18,6 +18,7 @@ import tensorport
 
 
 def main(model: str, checkpoint: str) -> None:
+    """Convert, restore, and say what came of it."""
     mesh = Mesh(jax.devices(), ("model",))
 
     def on_devices(array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

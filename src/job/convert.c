@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "checkpoint/chunks.h"
 #include "job/conversion.h"
 #include "job/links.h"
 #include "job/report.h"
@@ -190,7 +191,9 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
         st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
-                            cv->plan.decoded_count + cv->plan.chunked_count > 0, err);
+                            (struct tp_scratch_wish){cv->plan.decoded_count > 0,
+                                                     cv->plan.chunked_count ? tp_chunk_reader_wants(cv->source) : 0},
+                            err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/chunks.h"
 #include "checkpoint/describe.h"
 #include "job/derive.h"
 #include "job/print.h"
@@ -540,6 +541,13 @@ static enum tp_status compare_model(struct tp_verifying *v)
     return v->has_manifest ? compare_structure(v) : TP_OK;
 }
 
+/* For reading chunks of the source, and of a model that is read by tensors. */
+static uint64_t chunk_bytes_wanted(const struct tp_verifying *v)
+{
+    uint64_t bytes = v->source && v->plan.chunked_count ? tp_chunk_reader_wants(v->source) : 0;
+    return bytes + (v->by_tensor ? tp_chunk_reader_wants(v->model) + 1 : 0);
+}
+
 static enum tp_status verify(struct tp_verifying *v)
 {
     if (!v->options->model)
@@ -567,7 +575,7 @@ static enum tp_status verify(struct tp_verifying *v)
         st = derive(v);
     if (!st && !v->options->quick)
         st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes,
-                            v->by_tensor || v->plan.decoded_count + v->plan.chunked_count > 0, v->err);
+                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v)}, v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

@@ -523,8 +523,10 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 #define BUFFER_BEST ((uint64_t)512 << 10) /* larger writes are sometimes faster, and sometimes several times slower */
 
 enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              bool needs_scratch, struct tp_error *err)
+                              struct tp_scratch_wish wish, struct tp_error *err)
 {
+    bool needs_scratch = wish.decodes || wish.chunks_bytes > 0;
+    uint64_t best = (wish.decodes ? SCRATCH_BEST : 0) + wish.chunks_bytes;
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
     uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
@@ -537,6 +539,10 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     }
     uint64_t most = (allowed - FIXED_BYTES) / worker_min;
     count = count > most ? (unsigned)most : count;
+    if (wish.chunks_bytes > 0) { /* a chunk that is decoded twice costs more than a worker brings */
+        most = (allowed - FIXED_BYTES) / (worker_min + PIECE_BEST + BUFFER_BEST + best);
+        count = most < 1 ? 1 : count > most ? (unsigned)most : count;
+    }
     uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
     uint64_t piece = room >= BUFFER_MIN + PIECE_BEST ? PIECE_BEST : PIECE_MIN;
     uint64_t buffer = (room - piece) & ~((UINT64_C(64) << 10) - 1);
@@ -545,9 +551,9 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     *budget = (struct tp_budget){.workers = count,
                                  .piece_bytes = (size_t)piece,
                                  .buffer_bytes = (size_t)buffer,
-                                 .scratch_bytes = (size_t)(!needs_scratch           ? 0
-                                                           : scratch > SCRATCH_BEST ? SCRATCH_BEST
-                                                                                    : scratch)};
+                                 .scratch_bytes = (size_t)(!needs_scratch   ? 0
+                                                           : scratch > best ? best
+                                                                            : scratch)};
     return TP_OK;
 }
 

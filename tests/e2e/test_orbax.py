@@ -260,10 +260,15 @@ def test_a_list_may_be_the_root(tmp_path: Path, mode: str):
     assert_tree(tensorport.load(tmp_path / "out"), tree_of(arrays, "lists"))
 
 
-def test_a_checkpoint_without_tensors_is_an_empty_tree(tmp_path: Path):
+def test_a_checkpoint_without_tensors_is_refused_as_orbax_would(tmp_path: Path):
     source = write_checkpoint(tmp_path / "source", {})
+    for mode in MODES.values():
+        assert "no tensors" in run("convert", "-i", source, "-o", tmp_path / "out", *mode, code=3).stderr
+    empty = {"empty": np.zeros((0, 2), np.float32)}
+    source = write_checkpoint(tmp_path / "nothing", empty)
     run("convert", "-i", source, "-o", tmp_path / "out", *DATA)
-    assert tensorport.load(tmp_path / "out") == {}
+    assert_tree(BARE["standard"](tmp_path / "out"), empty)
+    assert_tree(tensorport.load(tmp_path / "out"), empty)
     run("verify", "--model", tmp_path / "out", "--source", source)
 
 
@@ -477,6 +482,7 @@ for path in sys.argv[3:]:
     shapes = json.load(open(os.path.join(path, "manifest.json")))["arrays"]
     like = {row["path"][0]: jax.ShapeDtypeStruct(row["shape"], row["dtype"], sharding=NamedSharding(mesh, P("x")))
             for row in shapes}
+    ocp.StandardCheckpointer().restore(path, like)  # imports and the like are not to be counted
     before = read_bytes()
     found = ocp.StandardCheckpointer().restore(path, like)
     read = read_bytes() - before
