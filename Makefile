@@ -51,6 +51,8 @@ bench: all
 	@sh tools/build.sh release bench/bench_kernels bench/copy_limit
 	@$(BUILD)/release/bench/bench_kernels
 	@python3 bench/bench.py --bin $(BUILD)/tensorport --copy-limit $(BUILD)/release/bench/copy_limit
+	@$(SETUP) test
+	@$(BUILD)/venv/bin/python bench/orbax_bench.py --bin $(BUILD)/tensorport --copy-limit $(BUILD)/release/bench/copy_limit
 
 format:
 	@$(SETUP) test

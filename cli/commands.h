@@ -18,12 +18,14 @@ struct convert_args {
     const char *input, *output;
     const char *cpu;
     const char *dequantize; /* NULL: no; "": what is recognised; else a scheme */
+    const char *wrap, *step, *item, *min_chunk;
     struct text_list keep_dtype, include, exclude;
-    uint64_t shard_size, max_memory;
-    int format, precision, on_overflow, oversize, tree, progress, mxfp4_layout;
+    uint64_t shard_size, max_memory, chunk_bytes;
+    int format, precision, on_overflow, oversize, tree, progress, mxfp4_layout, link, orbax_layout;
     unsigned workers;
     bool mxfp4_positive_zero, decode_f16_first, nan_scales;
     bool compat, ignore_index, overwrite, skip_verify, sha256, sync;
+    bool zero_copy, zarr3, no_ocdbt, timestamp;
     bool dry_run, quiet, json, help;
 };
 

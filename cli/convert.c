@@ -10,13 +10,15 @@
 #include "text.h"
 
 /* In the order of the enums of convert.h; the first is the default. */
-static const char *const format_choices[] = {"msgpack", "safetensors", NULL};
-static const char *const format_planned[] = {"orbax", "jax", NULL};
+static const char *const format_choices[] = {"msgpack", "safetensors", "orbax", NULL};
+static const char *const format_planned[] = {"jax", NULL};
 static const char *const precision_choices[] = {"auto", "float16", "float32", "bfloat16", "keep", NULL};
 static const char *const overflow_choices[] = {"error", "saturate", "inf", NULL};
 static const char *const oversize_choices[] = {"split", "own-shard", "error", NULL};
 static const char *const mxfp4_choices[] = {"in-out", "out-in", NULL};
-static const char *const tree_choices[] = {"flat", "nested", NULL};
+static const char *const tree_choices[] = {"flat", "nested", "lists", NULL};
+static const char *const link_choices[] = {"auto", "hardlink", "symlink", "copy", "in-place", NULL};
+static const char *const orbax_choices[] = {"v0", "v1", NULL};
 
 #define AT(member) offsetof(struct convert_args, member)
 
@@ -36,7 +38,7 @@ static const struct option_row rows[] = {
     OPT_SECTION("Values"),
     OPT_CHOICE("precision", "DTYPE", precision, precision_choices, NULL,
                "what floating-point tensors (F64, F32, F16, BF16) become; integers, booleans and quantised tensors "
-               "keep their bytes. auto: float16 for msgpack, keep for safetensors"),
+               "keep their bytes. auto: float16 for msgpack, keep for the others"),
     OPT_LIST("keep-dtype", "GLOB", keep_dtype, "leave the dtype of these tensors as it is; may be given several times"),
     OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices, NULL,
                "what to do about values too large for the new dtype: stop and list them, write the largest finite "
@@ -60,7 +62,26 @@ static const struct option_row rows[] = {
                "what to do about an array larger than a shard: split it over several, give it a larger file of its "
                "own, or refuse"),
     OPT_CHOICE("tree", "SHAPE", tree, tree_choices, NULL,
-               "keys: the tensors' names as they are, or dicts nested at their dots"),
+               "keys: the tensors' names as they are, dicts nested at their dots, or those with lists where a level's "
+               "keys are 0, 1, ..."),
+    OPT_TEXT(0, "wrap", "KEYS", wrap, "put the tree under these keys, '/' between them: params/params"),
+
+    OPT_SECTION("Orbax"),
+    OPT_FLAG(0, "zero-copy", zero_copy,
+             "arrays that stay as they are refer to the source's own files, which are linked into the output: nothing "
+             "is copied"),
+    OPT_CHOICE("link", "HOW", link, link_choices, NULL,
+               "with --zero-copy: hard links, else symbolic ones; one of these; copies; or write beside the originals"),
+    OPT_TEXT(0, "min-chunk", "SIZE", min_chunk,
+             "with --zero-copy: an array in smaller chunks than this is copied after all; default: 256KiB, 0: none"),
+    OPT_SIZE("chunk-bytes", chunk_bytes, 1, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
+    OPT_TEXT(0, "step", "N", step, "write OUTPUT/N/ITEM, as a CheckpointManager keeps checkpoints"),
+    OPT_TEXT(0, "item", "NAME", item, "the item's name; with --step, default: default"),
+    OPT_CHOICE("orbax-layout", "V", orbax_layout, orbax_choices, NULL,
+               "the folder that Orbax's first API writes, or the one of its v1"),
+    OPT_FLAG(0, "zarr3", zarr3, "zarr v3 metadata; otherwise v2, which every reader knows"),
+    OPT_FLAG(0, "no-ocdbt", no_ocdbt, "plain zarr: a file for each chunk, no database"),
+    OPT_FLAG(0, "timestamp", timestamp, "write the time into the metadata; otherwise always the same bytes"),
 
     OPT_SECTION("Running"),
     OPT_WORKERS,
@@ -90,7 +111,43 @@ static enum tp_precision precision_of(const struct convert_args *args)
 {
     if (args->precision > 0)
         return (enum tp_precision)(args->precision - 1);
-    return args->format == TP_OUTPUT_SAFETENSORS ? TP_PRECISION_KEEP : TP_PRECISION_FLOAT16;
+    return args->format == TP_OUTPUT_FLAX_MSGPACK ? TP_PRECISION_FLOAT16 : TP_PRECISION_KEEP;
+}
+
+/* What only Orbax has. False after saying what is wrong. */
+static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_options *o)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } only[] = {
+        {args->zero_copy, "zero-copy"},   {args->link != 0, "link"}, {args->min_chunk, "min-chunk"},
+        {args->chunk_bytes, "chunk-bytes"}, {args->step, "step"},      {args->item, "item"},
+        {args->orbax_layout != 0, "orbax-layout"}, {args->zarr3, "zarr3"}, {args->no_ocdbt, "no-ocdbt"},
+        {args->timestamp, "timestamp"},
+    };
+    for (size_t i = 0; args->format != TP_OUTPUT_ORBAX && i < sizeof only / sizeof *only; i++)
+        if (only[i].given)
+            return print_usage_error("--%s goes with --format orbax", only[i].name), false;
+    *o = (struct tp_orbax_options){.chunk_bytes = args->chunk_bytes,
+                                   .zarr3 = args->zarr3,
+                                   .no_ocdbt = args->no_ocdbt,
+                                   .timestamp = args->timestamp,
+                                   .has_step = args->step != NULL,
+                                   .item = args->item,
+                                   .layout = (enum tp_orbax_layout)args->orbax_layout,
+                                   .zero_copy = args->zero_copy,
+                                   .link = (enum tp_link)args->link};
+    if (args->link != 0 && !args->zero_copy)
+        return print_usage_error("--link goes with --zero-copy"), false;
+    if (args->min_chunk && !option_size_parse(args->min_chunk, 1, &o->min_chunk_bytes))
+        return print_usage_error("--min-chunk needs a size, such as 256KiB"), false;
+    if (args->min_chunk && o->min_chunk_bytes == 0)
+        o->min_chunk_bytes = 1;
+    if (args->step && (strspn(args->step, "0123456789") != strlen(args->step) || strlen(args->step) > 18))
+        return print_usage_error("--step needs a number"), false;
+    o->step = args->step ? strtoull(args->step, NULL, 10) : 0;
+    return true;
 }
 
 static struct tp_convert_options options_of(const struct convert_args *args, const char *cpu, struct bar *bar)
@@ -103,6 +160,7 @@ static struct tp_convert_options options_of(const struct convert_args *args, con
         .on_overflow = (enum tp_overflow)args->on_overflow,
         .oversize = (enum tp_oversize)args->oversize,
         .tree = (enum tp_tree)args->tree,
+        .wrap = args->wrap,
         .keep_dtype = globs(&args->keep_dtype),
         .include = globs(&args->include),
         .exclude = globs(&args->exclude),
@@ -144,10 +202,17 @@ static void say_opening(const struct convert_args *args, const struct tp_convers
     fprintf(stderr, "%s: %s tensor%s in %s file%s, %s (%s)%s%s\n", text_name(tp_checkpoint_path(source)).s,
             text_count(tensors).s, text_s(tensors), text_count(files).s, text_s(files), text_size(survey.bytes).s,
             dtypes, facts->architecture ? ", " : "", facts->architecture ? text_name(facts->architecture).s : "");
-    fprintf(stderr, "to %s, %s, %s shard%s of at most %s, %s; %u worker%s, %s\n", format_choices[args->format],
-            precision_choices[1 + precision_of(args)], text_count(totals.file_count).s, text_s(totals.file_count),
-            text_size(shard_size).s, text_size(totals.output_bytes).s, totals.workers, text_s(totals.workers),
-            text_size(totals.memory_bytes).s);
+    fprintf(stderr, "to %s, %s, ", format_choices[args->format], precision_choices[1 + precision_of(args)]);
+    uint32_t own = totals.file_count - totals.linked_file_count;
+    if (args->format != TP_OUTPUT_ORBAX)
+        fprintf(stderr, "%s shard%s of at most %s", text_count(own).s, text_s(own), text_size(shard_size).s);
+    else if (own || !totals.linked_file_count)
+        fprintf(stderr, "%s data file%s", text_count(own).s, text_s(own));
+    if (totals.linked_file_count)
+        fprintf(stderr, "%s%s file%s of the source", own ? " and " : "", text_count(totals.linked_file_count).s,
+                text_s(totals.linked_file_count));
+    fprintf(stderr, ", %s; %u worker%s, %s\n", text_size(totals.output_bytes).s, totals.workers,
+            text_s(totals.workers), text_size(totals.memory_bytes).s);
 }
 
 static int run_conversion(const struct convert_args *args, struct tp_conversion *cv, struct bar *bar)
@@ -193,6 +258,8 @@ static int convert_run(const void *args_)
     signals_ignore_pipe();
     bar_init(&bar, (enum bar_mode)args->progress, args->quiet);
     struct tp_convert_options options = options_of(args, cpu, &bar);
+    if (!orbax_options_of(args, &options.orbax))
+        return EXIT_USAGE;
     if (tp_conversion_prepare(&cv, &options, &err) != TP_OK)
         return command_failed(&bar, &err, "nothing was written", NULL);
     print_checkpoint_notes(tp_conversion_source(cv));

@@ -44,7 +44,7 @@ static const struct option_row rows[] = {
 
 const char *inspect_file_of(const struct tp_checkpoint *ck, const struct tp_tensor *tensor)
 {
-    return tensor->extent_count ? tp_checkpoint_file(ck, tensor->extents[0].file)->name : "-";
+    return tp_checkpoint_tensor_file(ck, tensor);
 }
 
 /* ---- words ---- */

@@ -45,10 +45,44 @@ static void say_label(const char *label)
 static void say_converted(const struct tp_convert_report *r)
 {
     say_label("converted");
+    if (r->written_bytes == 0 && r->referred_bytes > 0) {
+        printf("%s array%s, %s parameters, none of their bytes copied, in %s, %s peak\n",
+               text_count(r->array_count).s, text_s(r->array_count), text_about(r->parameter_count).s,
+               text_seconds(elapsed(r)).s, text_size(peak_rss_bytes()).s);
+        return;
+    }
     printf("%s array%s, %s parameters, %s read, %s written in %s (%s), %s peak\n", text_count(r->array_count).s,
            text_s(r->array_count), text_about(r->parameter_count).s, text_size(r->read_bytes).s,
            text_size(r->written_bytes).s, text_seconds(elapsed(r)).s, text_rate(r->written_bytes, elapsed(r)).s,
            text_size(peak_rss_bytes()).s);
+}
+
+/* --zero-copy: what was not moved. */
+static void say_referred(const struct convert_args *args, const struct tp_convert_report *r)
+{
+    const char *how = args->link == TP_LINK_IN_PLACE          ? "where they are"
+                      : args->link == TP_LINK_COPY            ? "copied"
+                      : r->symbolic_count == 0                ? "hard links"
+                      : r->symbolic_count < r->linked_file_count ? "hard and symbolic links"
+                                                              : "symbolic links";
+    if (r->linked_file_count == 0)
+        return;
+    say_label("referred");
+    printf("%s in %s file%s of the source (%s)\n", text_size(r->referred_bytes).s, text_count(r->linked_file_count).s,
+           text_s(r->linked_file_count), how);
+}
+
+static void say_verified(const struct tp_convert_report *r)
+{
+    say_label("verified");
+    if (!r->verified)
+        puts("no (--skip-verify)");
+    else if (r->linked_file_count)
+        printf("what was written, and the header and samples of each file of the source, %s\n",
+               text_seconds(r->verify_s).s);
+    else
+        printf("%s array%s read back equal, %s file%s, %s\n", text_count(r->array_count).s, text_s(r->array_count),
+               text_count(r->file_count).s, text_s(r->file_count), text_seconds(r->verify_s).s);
 }
 
 static void say_dtypes(const struct tp_convert_report *r)
@@ -148,6 +182,7 @@ static bool said_before(const struct tp_checkpoint *source, const char *note)
 static void say_all(const struct convert_args *args, const struct tp_conversion *cv, const struct tp_convert_report *r)
 {
     say_converted(r);
+    say_referred(args, r);
     say_dtypes(r);
     say_casts(args, r);
     for (size_t i = 0; i < r->note_count; i++) {
@@ -156,12 +191,7 @@ static void say_all(const struct convert_args *args, const struct tp_conversion 
         say_label("note");
         puts(r->notes[i]);
     }
-    say_label("verified");
-    if (r->verified)
-        printf("%s array%s read back equal, %s file%s, %s\n", text_count(r->array_count).s, text_s(r->array_count),
-               text_count(r->file_count).s, text_s(r->file_count), text_seconds(r->verify_s).s);
-    else
-        puts("no (--skip-verify)");
+    say_verified(r);
     puts(text_name(r->manifest_path).s);
 }
 
@@ -244,6 +274,11 @@ static void json_all(const struct convert_args *args, const struct tp_conversion
     json_count(&j, "parameters", r->parameter_count);
     json_count(&j, "read_bytes", r->read_bytes);
     json_count(&j, "written_bytes", r->written_bytes);
+    if (r->linked_file_count) {
+        json_count(&j, "referred_bytes", r->referred_bytes);
+        json_count(&j, "linked_files", r->linked_file_count);
+        json_count(&j, "symbolic_links", r->symbolic_count);
+    }
     json_number(&j, "convert_s", r->convert_s);
     json_number(&j, "hash_s", r->hash_s);
     json_number(&j, "verify_s", r->verify_s);

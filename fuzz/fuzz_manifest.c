@@ -9,6 +9,7 @@
 #include "manifest/listed.h"
 #include "manifest/manifest.h"
 #include "model.h"
+#include "os/tree.h"
 
 static struct text {
     char *bytes;
@@ -27,37 +28,43 @@ static enum tp_status append(void *user, const char *bytes, size_t len, struct t
 
 /* ---- what a manifest promises ---- */
 
-static void check_file_name(const char *name)
+static bool has_folders(const struct tp_manifest *m)
 {
-    FUZZ_CHECK(name && *name && strlen(name) <= 255 && !strpbrk(name, "/\\"));
-    FUZZ_CHECK(strcmp(name, ".") != 0 && strcmp(name, "..") != 0);
+    return m->layout && strcmp(m->layout, "orbax") == 0;
+}
+
+static void check_file_name(const struct tp_manifest *m, const char *name)
+{
+    FUZZ_CHECK(name && tp_tree_is_name(name) && !strchr(name, '\\'));
+    FUZZ_CHECK(has_folders(m) || !strchr(name, '/'));
 }
 
 static void check_array(const struct tp_manifest *m, const struct tp_manifest_array *a)
 {
     uint64_t next = 0;
     FUZZ_CHECK(a->path && a->path_len <= TP_NAME_MAX_BYTES && a->rank <= TP_RANK_MAX && a->dtype < TP_DTYPE_COUNT);
-    FUZZ_CHECK(a->first_extent + a->extent_count <= m->extent_count && a->extent_count > 0);
+    FUZZ_CHECK(a->first_extent + a->extent_count <= m->extent_count && (a->extent_count > 0 || has_folders(m)));
     for (uint32_t i = 0; i < a->extent_count; i++) {
         const struct tp_manifest_extent *e = &m->extents[a->first_extent + i];
-        FUZZ_CHECK(e->file < m->file_count && e->first_elem == next && e->end_elem >= next);
+        FUZZ_CHECK(e->file < m->file_count);
+        FUZZ_CHECK(a->chunk || (e->first_elem == next && e->end_elem >= next));
         const struct tp_manifest_file *file = &m->files[e->file];
         FUZZ_CHECK(e->offset_bytes <= file->size_bytes && e->length_bytes <= file->size_bytes - e->offset_bytes);
         FUZZ_CHECK(e->first_digest + e->digest_count <= m->digest_count);
         next = e->end_elem;
     }
-    FUZZ_CHECK(next == a->elem_count);
+    FUZZ_CHECK(a->chunk || next == a->elem_count);
 }
 
 static void check_manifest(const struct tp_manifest *m)
 {
     struct tp_listed listed = {0};
     for (size_t i = 0; i < m->file_count; i++)
-        check_file_name(m->files[i].name);
+        check_file_name(m, m->files[i].name);
     for (size_t i = 0; i < m->side_count; i++)
-        check_file_name(m->side_files[i].name);
+        check_file_name(m, m->side_files[i].name);
     for (size_t i = 0; i < m->source_count; i++)
-        check_file_name(m->source_names[i]);
+        FUZZ_CHECK(tp_tree_is_name(m->sources[i].name));
     for (size_t i = 0; i < m->array_count; i++)
         check_array(m, &m->arrays[i]);
     FUZZ_CHECK(tp_listed_add_all(&listed, m));

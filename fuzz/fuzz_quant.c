@@ -87,7 +87,8 @@ static void check_plan(const struct tp_checkpoint *ck, struct fuzz_bytes *in)
         if (!scratch[i])
             scratch[i] = aligned_alloc(64, TP_SCRATCH_MIN_BYTES);
         FUZZ_CHECK(scratch[i] != NULL);
-        x.states[i] = (struct tp_reader_state){ck, kernels[i], {scratch[i], TP_SCRATCH_MIN_BYTES, NULL, 0}};
+        x.states[i] = (struct tp_reader_state){
+            .ck = ck, .kernels = kernels[i], .scratch = {scratch[i], TP_SCRATCH_MIN_BYTES, NULL, 0}};
     }
     for (size_t i = 0; i < plan.logical_count; i++) {
         x.logical = &plan.logicals[i];

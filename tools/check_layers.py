@@ -38,7 +38,7 @@ SYSTEM: dict[str, str] = {
     "src/base": PLAIN_C,
     "src/kernels": "stdbool.h stddef.h stdint.h math.h string.h immintrin.h arm_neon.h xxhash.h",
     "src/dtype": PLAIN_C,
-    "src/codec": PLAIN_C + " locale.h xxhash.h openssl/evp.h",  # locale: strtod follows it
+    "src/codec": PLAIN_C + " locale.h xxhash.h openssl/evp.h zstd.h zstd_errors.h",  # locale: strtod follows it
     "src/checkpoint": PLAIN_C + " pthread.h",  # the cache of open files is shared by the workers
     "src/quant": PLAIN_C,
     "src/plan": PLAIN_C,

@@ -18,6 +18,7 @@ build|meson|describes the build|meson_is_new_enough
 build|pkg-config|finds libraries|command -v pkg-config
 build|libxxhash-dev|digests of the output|pkg-config --exists libxxhash
 build|libssl-dev|SHA-256 sums|pkg-config --exists libcrypto
+build|libzstd-dev|reads checkpoints that Orbax compressed|pkg-config --exists libzstd
 demo|python3-venv|keeps Python packages in build/venv|find_python
 test|python3-venv|keeps Python packages in build/venv|find_python
 test|libcmocka-dev|unit tests|pkg-config --exists cmocka
@@ -149,7 +150,8 @@ fi
 install_debian "$*"
 for set in "$@"; do
     case $set in
-        build | long | fuzz) ;;
+        build | fuzz) ;;
+        long) sh tools/old_orbax.sh ;;
         demo | test)
             install_python "$set"
             fetch_model

@@ -28,13 +28,19 @@ struct tp_extent {
     uint64_t elem_count;
     uint64_t offset_bytes; /* from the start of the file */
     uint64_t size_bytes;
-    uint32_t file; /* index for tp_checkpoint_file */
+    uint32_t file; /* index for tp_checkpoint_file; TP_FILE_ABSENT, TP_FILE_MEMORY: only of a chunk */
 };
+#define TP_FILE_ABSENT UINT32_MAX       /* a chunk that is not stored: all its elements are the fill value */
+#define TP_FILE_MEMORY (UINT32_MAX - 1) /* a chunk whose bytes stood in the metadata itself */
+
+struct tp_chunks; /* opaque: shape and encoding of the boxes */
 
 struct tp_tensor {
     const char *name; /* UTF-8, no NUL inside, terminated; for a nested tree the keys joined by '.' */
     const uint64_t *shape;
     const struct tp_extent *extents; /* in element order, together exactly the tensor; one unless split or chunked */
+    const struct tp_chunks *chunks;  /* NULL: extents are flat ranges; else (Orbax) extents[i] is the i-th of the boxes
+                                        that tile it, row-major, of size_bytes as stored (compressed, perhaps) */
     uint64_t elem_count;
     uint64_t size_bytes;
     uint32_t extent_count;
@@ -74,6 +80,7 @@ struct tp_model_facts {
 };
 
 struct tp_open_options {
+    bool unfinished;   /* read it although its folder's name says that its writer is still at work */
     bool ignore_index; /* read every *.safetensors of the folder, whatever model.safetensors.index.json says */
 };
 
@@ -88,6 +95,8 @@ TP_API const char *tp_checkpoint_path(const struct tp_checkpoint *ck);
 TP_API const char *tp_checkpoint_format(const struct tp_checkpoint *ck); /* "safetensors", "flax-msgpack" */
 TP_API uint32_t tp_checkpoint_file_count(const struct tp_checkpoint *ck);
 TP_API const struct tp_file_info *tp_checkpoint_file(const struct tp_checkpoint *ck, uint32_t index);
+/* The name of the file that a tensor begins in; "-" where its bytes lie in the metadata, or nowhere. */
+TP_API const char *tp_checkpoint_tensor_file(const struct tp_checkpoint *ck, const struct tp_tensor *tensor);
 TP_API uint32_t tp_checkpoint_tensor_count(const struct tp_checkpoint *ck);
 /* By index, in the order of files and of offsets within them. The pointer lives as long as the checkpoint. */
 TP_API const struct tp_tensor *tp_checkpoint_tensor(const struct tp_checkpoint *ck, uint32_t index);

@@ -15,8 +15,36 @@ extern "C" {
 enum tp_precision { TP_PRECISION_FLOAT16 = 0, TP_PRECISION_FLOAT32, TP_PRECISION_BFLOAT16, TP_PRECISION_KEEP };
 enum tp_overflow { TP_OVERFLOW_ERROR = 0, TP_OVERFLOW_SATURATE, TP_OVERFLOW_INF };
 enum tp_oversize { TP_OVERSIZE_SPLIT = 0, TP_OVERSIZE_OWN_SHARD, TP_OVERSIZE_ERROR };
-enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS };
-enum tp_tree { TP_TREE_FLAT = 0, TP_TREE_NESTED };
+enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS, TP_OUTPUT_ORBAX };
+enum tp_tree {
+    TP_TREE_FLAT = 0, /* a name is one key */
+    TP_TREE_NESTED,   /* names are split at their dots */
+    TP_TREE_LISTS     /* ... and a level whose keys are 0, 1, ... n-1 is a list (Orbax; elsewhere as nested) */
+};
+/* How --zero-copy puts the source's files beside ours. */
+enum tp_link {
+    TP_LINK_AUTO = 0, /* a hard link where the file system allows one, else a symbolic link, with a warning */
+    TP_LINK_HARD,
+    TP_LINK_SYMBOLIC,
+    TP_LINK_COPY,
+    TP_LINK_IN_PLACE /* the output is the source's folder: our files come beside the originals */
+};
+enum tp_orbax_layout { TP_ORBAX_V0 = 0, TP_ORBAX_V1 };
+
+/* What only --format orbax knows. */
+struct tp_orbax_options {
+    uint64_t chunk_bytes; /* a chunk is not larger; 0: 32 MiB */
+    bool zarr3;           /* zarr v3 metadata; else v2, but where an array can only be said in v3 */
+    bool no_ocdbt;        /* plain zarr files, one a chunk */
+    bool timestamp;       /* the time of writing in the metadata; else always the same */
+    bool has_step;        /* OUTPUT/STEP/ITEM/, as CheckpointManager keeps checkpoints */
+    uint64_t step;
+    const char *item; /* NULL: "default" with a step, else the output itself */
+    enum tp_orbax_layout layout;
+    bool zero_copy;           /* arrays that need no arithmetic refer to the source's own files */
+    enum tp_link link;        /* zero_copy: how those come into the output */
+    uint64_t min_chunk_bytes; /* zero_copy: smaller chunks are copied; 0: 256 KiB; 1: none is too small */
+};
 
 struct tp_glob_list {
     const char *const *items; /* bytewise globs on tensor names; '*' crosses dots, '?' and [set] as in a shell */
@@ -33,6 +61,8 @@ struct tp_convert_options {
     enum tp_overflow on_overflow;
     enum tp_oversize oversize;
     enum tp_tree tree;
+    const char *wrap; /* keys around the tree, '/' between them: "params/params"; NULL: none */
+    struct tp_orbax_options orbax;
     struct tp_glob_list keep_dtype, include, exclude;
     uint64_t shard_size_bytes; /* 0: 1,800,000,000 */
     uint64_t max_memory_bytes; /* peak RSS aimed at, beside 0.5 KiB and the name of each tensor; 0: 32 MiB a worker */
@@ -74,7 +104,8 @@ struct tp_plan_array {
     unsigned rank;
     uint64_t size_bytes;
     uint32_t first_file, last_file; /* they differ for an array split over several shards */
-    unsigned part_count;            /* 1 unless split */
+    unsigned part_count;            /* 1 unless split; chunks, where the format has them */
+    bool is_referred;               /* --zero-copy: its data, or some of it, stays in the source's file */
     const char *scheme; /* decoded from this scheme, or NULL; source_dtype is then F32, which it is decoded to first */
 };
 struct tp_plan_file {
@@ -88,7 +119,9 @@ struct tp_plan_totals {
     uint64_t output_bytes; /* all files, framing included, side files and manifest estimated */
     uint64_t free_bytes;   /* on the output's file system now */
     uint64_t memory_bytes; /* what the buffers and tables will take */
+    uint64_t referred_bytes; /* --zero-copy: array data that stays in the source's files */
     uint32_t file_count;
+    uint32_t linked_file_count; /* --zero-copy: of them the source's own */
     unsigned workers;
     uint32_t cast_count;     /* arrays whose dtype changes */
     uint32_t narrowed_count; /* ... to one that cannot hold every value */
@@ -121,6 +154,9 @@ struct tp_value_row {
 struct tp_convert_report {
     uint32_t array_count, file_count;
     uint64_t parameter_count, read_bytes, written_bytes; /* bytes of tensor data read; bytes of all files written */
+    uint64_t referred_bytes;                             /* --zero-copy, as in tp_plan_totals */
+    uint32_t linked_file_count;
+    uint32_t symbolic_count; /* of them symbolic links, which are nothing without the source */
     double convert_s, hash_s, verify_s;
     bool verified;
     unsigned workers;

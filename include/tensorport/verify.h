@@ -16,6 +16,7 @@ struct tp_verify_options {
     const char *model;         /* folder of *.msgpack files, with or without manifest.json */
     const char *source;        /* checkpoint to re-derive every byte from, or NULL */
     bool quick;                /* structure, sizes and names only */
+    bool unfinished;           /* the folder's name may say that its writer is still at work */
     bool rows;                 /* fill report->arrays */
     unsigned workers;          /* 0: one a CPU */
     uint64_t max_memory_bytes; /* 0: 32 MiB a worker */

@@ -154,6 +154,8 @@ class Checkpoint(Mapping[str, Tensor]):
     def __init__(self, manifest: Manifest, *, views: bool, use_mmap: bool, threads: int | None) -> None:
         """Use open()."""
         self._manifest = manifest
+        document = manifest.document
+        self._lists = document["layout"] == "orbax" and document["tree"] == "lists"
         self._reader: Reader | None = Reader(manifest.files, threads, use_mmap)
         self._by_path = {entry.path: Tensor(self, entry, views) for entry in manifest.entries}
         self._by_name = {tensor.name: tensor for tensor in self._by_path.values()}
@@ -176,9 +178,14 @@ class Checkpoint(Mapping[str, Tensor]):
         """All names, in the order of their data."""
         return list(self._by_name)
 
-    def tree(self) -> dict[str, Any]:
-        """The tensors as a dict, flat or nested as the checkpoint was written."""
-        return build_tree(list(self._by_path), list(self._by_path.values()))
+    def tree(self) -> Any:
+        """The tensors as a dict, flat, nested, or with lists as the checkpoint was written."""
+        return self._build(list(self._by_path.values()), list(self._by_path.values()))
+
+    def _build(self, tensors: Sequence[Tensor], leaves: Sequence[Any]) -> Any:
+        """A tree of `leaves`, each where its tensor is."""
+        root = build_tree([tensor.path for tensor in tensors], leaves)
+        return _with_lists(root) if self._lists else root
 
     def close(self) -> None:
         """Tensors can be read no longer. Arrays that were read stay good, maps included."""
@@ -273,6 +280,15 @@ def build_tree(paths: Sequence[Keys], leaves: Sequence[Any]) -> dict[str, Any]:
             node = node.setdefault(key, {})
         node[path[-1]] = leaf
     return root
+
+
+def _with_lists(node: Any) -> Any:
+    """The tree with a list for each dict whose keys are "0", "1", ... without a gap."""
+    if not isinstance(node, dict):
+        return node
+    inner = {key: _with_lists(child) for key, child in node.items()}
+    indices = [str(number) for number in range(len(inner))]
+    return [inner[index] for index in indices] if inner and inner.keys() == set(indices) else inner
 
 
 def _unpack(stored: NDArray[Any]) -> NDArray[Any]:

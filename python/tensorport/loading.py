@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Sharding
 from numpy.typing import NDArray
 
-from .checkpoint import Checkpoint, Keys, Tensor, build_tree, open_checkpoint, read_all
+from .checkpoint import Checkpoint, Keys, Tensor, open_checkpoint, read_all
 from .errors import MismatchError, TruncationError, printable
 from .reading import empty_aligned
 
@@ -63,7 +63,8 @@ def load(
         threads: how many read at once; None is one a CPU, at most 8.
 
     Returns:
-        A dict, flat (name -> jax.Array) or nested as the checkpoint was written; or a tree like `like`.
+        A dict, flat (name -> jax.Array) or nested as the checkpoint was written (--tree lists: with a list where
+        keys are "0", "1", ... without a gap); or a tree like `like`.
         Host memory beside the result: one array, or 64 MiB of small ones.
 
     Raises:
@@ -76,7 +77,7 @@ def load(
         tensors = _select(checkpoint, names)
         if like is None:
             arrays = place(tensors, [_sharding_of(sharding, tensor, None) for tensor in tensors], allow_truncation)
-            return build_tree([tensor.path for tensor in tensors], arrays)
+            return checkpoint._build(tensors, arrays)
         leaves, structure = jax.tree_util.tree_flatten_with_path(like)
         tensors = _match(leaves, tensors, allow_truncation)
         shardings = [_sharding_of(sharding, tensor, leaf) for tensor, (_, leaf) in zip(tensors, leaves, strict=True)]

@@ -2,7 +2,8 @@
 """Reading manifest.json (docs/formats/manifest.md) and proving it sound.
 
 The manifest is a file that somebody may have sent: everything that is used later is checked here, once, and
-nothing is allocated by a size it declares unless the files really hold that many bytes. The rest of the package
+nothing is allocated by a size it declares unless the files really hold that many bytes (files of the source, which
+several arrays may share: for each array anew). The rest of the package
 trusts what this module returns.
 """
 
@@ -28,13 +29,14 @@ from .errors import FormatError, printable
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
-LAYOUTS = ("flax-msgpack", "safetensors")
+LAYOUTS = ("flax-msgpack", "safetensors", "orbax")
 
 _MANIFEST_MAX_BYTES = 1 << 30  # 46 MB describe 100,000 arrays
 _INTEGER_END = 1 << 63
 _RANK_MAX = 64
 _DEPTH_MAX = 500  # JAX's own walk over a tree ends before 1000 levels
 _FILE_NAME = re.compile(r"[^/\\:\x00-\x1f\x7f]+")
+_PATH_PART = re.compile(r"[^/\\\x00]+")  # of a file in a folder of the checkpoint, which may be called as a tensor
 
 _NUMPY_NAMES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -59,6 +61,19 @@ class _UnsoundError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a layout's files and arrays may be."""
+
+    packed: bool
+    """Codes of four and six bits lie without gaps."""
+    folders: bool
+    """Files may be in folders, or the source's own."""
+    chunks: bool
+    keys: int
+    """A path has at most as many."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A data file of the checkpoint, and which file it was when the manifest was read."""
 
@@ -68,6 +83,8 @@ class DataFile:
     """Bytes."""
     identity: tuple[int, int, int, int]
     """Device, inode, size, time of change: a file that differs later was replaced or rewritten."""
+    linked: bool = False
+    """A file of the source itself: several arrays may mean the same bytes."""
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -89,6 +106,19 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """How an array lies in chunks of one shape, each in an extent of its own, numbered row-major over the grid.
+
+    Chunks that reach beyond the array are whole in the file all the same.
+    """
+
+    chunk: tuple[int, ...]
+    """The shape of one."""
+    order: tuple[int, ...]
+    """Its axes, from the slowest to the fastest in its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An array as it lies in the files."""
 
@@ -98,7 +128,9 @@ class Entry:
     view: np.dtype[Any] | None
     """With --compat: what the uint8 elements stand for."""
     extents: tuple[Extent, ...]
-    """In the order of bytes; together exactly the array."""
+    """In the order of bytes, together exactly the array; with a grid, of its chunks."""
+    grid: Grid | None = None
+    """None: the extents are flat ranges of the array."""
     codes: np.dtype[Any] | None = None
     """Of packed four- and six-bit codes: their dtype. `dtype` is then uint8, `shape` that of the bytes."""
     codes_shape: tuple[int, ...] = ()
@@ -112,7 +144,7 @@ class Entry:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole array."""
-        return self.extents[-1].first + self.extents[-1].length
+        return prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +184,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     path = directory / MANIFEST_NAME
     document = _parse(path, _read_text(directory, path))
     try:
-        tree = _check_head(document)
-        packed = document["layout"] == "safetensors"
-        files = tuple(_data_file(directory, item) for item in _typed(document, "files", list))
+        rules = _check_head(document)
+        files = tuple(_data_file(directory, item, rules) for item in _typed(document, "files", list))
         rows = _typed(document, "arrays", list)
     except _UnsoundError as fault:
         raise FormatError(f"{path}: {fault}") from None
-    entries = tuple(_named_entry(path, number, row, tree, files, packed) for number, row in enumerate(rows))
+    entries = tuple(_named_entry(path, number, row, rules, files) for number, row in enumerate(rows))
     _check_paths(path, entries)
     _check_overlaps(path, files, entries)
     del document["arrays"]
@@ -200,8 +231,8 @@ def _no_constant(text: str) -> NoReturn:
     raise _UnsoundError(f"{text} is not JSON")
 
 
-def _check_head(document: dict[str, Any]) -> str:
-    """The tree's kind; raises if this is no manifest that this version can read."""
+def _check_head(document: dict[str, Any]) -> _Rules:
+    """What holds for the rest; raises if this is no manifest that this version can read."""
     if document.get("format") != "tensorport":
         raise _UnsoundError("not a manifest of TensorPort ('format' is not 'tensorport')")
     version = _integer(document.get("version"), "version")
@@ -211,9 +242,18 @@ def _check_head(document: dict[str, Any]) -> str:
     if layout not in LAYOUTS:
         raise _UnsoundError(f"layout {printable(layout)} is unknown to this version; known: {', '.join(LAYOUTS)}")
     tree = _typed(document, "tree", str)
-    if tree not in ("flat", "nested"):
-        raise _UnsoundError(f"tree is {printable(tree)}, neither flat nor nested")
-    return str(tree)
+    if tree not in ("flat", "nested", "lists"):
+        raise _UnsoundError(f"tree is {printable(tree)}, neither flat nor nested nor lists")
+    orbax = layout == "orbax"
+    keys = 1 + _wrapping(document) if tree == "flat" else _DEPTH_MAX
+    return _Rules(packed=layout == "safetensors", folders=orbax, chunks=orbax, keys=keys)
+
+
+def _wrapping(document: dict[str, Any]) -> int:
+    """Number of keys that --wrap put around the tree."""
+    options = document.get("options")
+    wrap = options.get("wrap") if isinstance(options, dict) else None
+    return len(wrap.split("/")) if isinstance(wrap, str) else 0
 
 
 def _typed(row: dict[str, Any], key: str, kind: type) -> Any:
@@ -229,17 +269,21 @@ def _integer(value: object, what: str) -> int:
     return value
 
 
-def _data_file(directory: Path, item: object) -> DataFile:
+def _data_file(directory: Path, item: object, rules: _Rules) -> DataFile:
     if type(item) is not dict:
         raise _UnsoundError("an item of 'files' is not an object")
     name = _typed(item, "name", str)
     size = _integer(item.get("size"), f"size of file {printable(name)}")
-    if not _FILE_NAME.fullmatch(name) or name in (".", "..") or not _encodable(name):
+    if not _is_file_name(name, rules):
         raise _UnsoundError(f"file name {printable(name)} is not the plain name of a file in this folder")
+    if "source" in item:
+        _integer(item["source"], f"source of file {printable(name)}")
+        if not rules.folders:
+            raise _UnsoundError(f"file {printable(name)} is the source's own, which this layout does not have")
     path = directory / name
     try:
         status = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise _UnsoundError(f"file {printable(name)} is missing") from None
     except OSError as fault:
         raise _UnsoundError(f"file {printable(name)}: {fault.strerror}") from None
@@ -248,7 +292,13 @@ def _data_file(directory: Path, item: object) -> DataFile:
     if status.st_size != size:
         kind = "truncated" if status.st_size < size else "enlarged"
         raise _UnsoundError(f"file {printable(name)} has {status.st_size} bytes, the manifest says {size} ({kind})")
-    return DataFile(name, path, size, _identity(status))
+    return DataFile(name, path, size, _identity(status), "source" in item)
+
+
+def _is_file_name(name: str, rules: _Rules) -> bool:
+    """Whether it leads to a file in the checkpoint's folder, and in no other."""
+    parts, allowed = (name.split("/"), _PATH_PART) if rules.folders else ([name], _FILE_NAME)
+    return _encodable(name) and all(allowed.fullmatch(part) and part not in (".", "..") for part in parts)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -260,19 +310,19 @@ def _encodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _named_entry(path: Path, number: int, row: object, tree: str, files: tuple[DataFile, ...], packed: bool) -> Entry:
+def _named_entry(path: Path, number: int, row: object, rules: _Rules, files: tuple[DataFile, ...]) -> Entry:
     try:
-        return _entry(row, tree, files, packed)
+        return _entry(row, rules, files)
     except _UnsoundError as fault:
         keys = row.get("path") if isinstance(row, dict) else None
         name = printable("/".join(map(str, keys))) if isinstance(keys, list) else f"number {number}"
         raise FormatError(f"{path}: array {name}: {fault}") from None
 
 
-def _entry(row: object, tree: str, files: tuple[DataFile, ...], packed: bool) -> Entry:
+def _entry(row: object, rules: _Rules, files: tuple[DataFile, ...]) -> Entry:
     if type(row) is not dict:
         raise _UnsoundError("not an object")
-    keys = _path(_typed(row, "path", list), tree)
+    keys = _path(_typed(row, "path", list), rules.keys)
     dtype = _dtype(_typed(row, "dtype", str))
     shape = tuple([_integer(size, "a size in 'shape'") for size in _typed(row, "shape", list)])
     if len(shape) > _RANK_MAX:
@@ -280,9 +330,15 @@ def _entry(row: object, tree: str, files: tuple[DataFile, ...], packed: bool) ->
     # Sizes of 0 do not excuse the others: NumPy multiplies what is left.
     if prod([size for size in shape if size]) * dtype.itemsize >= _INTEGER_END:
         raise _UnsoundError(f"shape {list(shape)} needs 2^63 bytes or more")
-    if packed and dtype.name in _PACKED_BITS:
+    if rules.packed and dtype.name in _PACKED_BITS:
         return _packed_entry(row, keys, dtype, shape, files)
     view = _view(row, dtype, shape) if "view" in row else None
+    if "chunk" in row or "order" in row:
+        if not rules.chunks:
+            raise _UnsoundError("chunks, which this layout does not have")
+        return _chunked_entry(row, keys, dtype, shape, view, files)
+    if rules.chunks and not prod(shape) and row.get("extents") == []:
+        return Entry(keys, dtype, shape, view, ())  # zarr has no chunk of an empty array
     return Entry(keys, dtype, shape, view, _extents(row, prod(shape), dtype.itemsize, files))
 
 
@@ -303,16 +359,81 @@ def _packed_entry(
     # Where a row ends within a byte the bytes have but one axis.
     stored = (*shape[:-1], shape[-1] * bits // 8) if shape[-1] * bits % 8 == 0 else (nbytes,)
     extents = _extents(row, nbytes, 1, files)
-    return Entry(keys, _DTYPES["uint8"], stored, None, extents, dtype, shape)
+    return Entry(keys, _DTYPES["uint8"], stored, None, extents, codes=dtype, codes_shape=shape)
 
 
-def _path(keys: list[Any], tree: str) -> tuple[str, ...]:
+def _chunked_entry(
+    row: dict[str, Any],
+    keys: tuple[str, ...],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    view: np.dtype[Any] | None,
+    files: tuple[DataFile, ...],
+) -> Entry:
+    grid = _grid(row, len(shape))
+    extents = _typed(row, "extents", list)
+    counts = [-(-size // part) for size, part in zip(shape, grid.chunk, strict=True)]
+    if len(extents) != prod(counts):
+        raise _UnsoundError(f"{len(extents)} extents, one for each of {prod(counts)} chunks is wanted")
+    nbytes = prod(grid.chunk) * dtype.itemsize
+    places = [_chunk_extent(item, nbytes, files) for item in extents]
+    if _is_flat(grid, shape):
+        return Entry(keys, dtype, shape, view, _flat_extents(places, grid, shape, dtype.itemsize))
+    return Entry(keys, dtype, shape, view, tuple(places), grid)
+
+
+def _grid(row: dict[str, Any], rank: int) -> Grid:
+    chunk = tuple([_integer(size, "a size in 'chunk'") for size in _typed(row, "chunk", list)])
+    if len(chunk) != rank or not all(chunk):
+        raise _UnsoundError(f"'chunk' {list(chunk)} is not {rank} sizes above 0")
+    if "order" not in row:
+        return Grid(chunk, tuple(range(rank)))
+    order = tuple([_integer(axis, "an axis in 'order'") for axis in _typed(row, "order", list)])
+    if sorted(order) != list(range(rank)):
+        raise _UnsoundError(f"'order' {list(order)} does not list each of {rank} axes once")
+    return Grid(chunk, order)
+
+
+def _chunk_extent(item: object, nbytes: int, files: tuple[DataFile, ...]) -> Extent:
+    if type(item) is not dict:
+        raise _UnsoundError("an extent is not an object")
+    if any(key in item for key in ("box", "order", "elements")):
+        raise _UnsoundError("an extent with a box, an axis order or elements, where chunks say it all")
+    return _extent(item, 0, nbytes, files)
+
+
+def _is_flat(grid: Grid, shape: tuple[int, ...]) -> bool:
+    """Whether each chunk is a contiguous range of the array: rows, whole in all axes but the one that is cut."""
+    long = [axis for axis in grid.order if grid.chunk[axis] > 1]  # an axis of one element can stand anywhere
+    cut = min(long, default=len(shape))
+    return long == sorted(long) and grid.chunk[cut + 1 :] == shape[cut + 1 :]
+
+
+def _flat_extents(places: list[Extent], grid: Grid, shape: tuple[int, ...], itemsize: int) -> tuple[Extent, ...]:
+    """Chunks that are flat ranges as such, without what reaches beyond the array, neighbours in a file joined."""
+    cut = next((axis for axis, part in enumerate(grid.chunk) if part > 1), len(shape))
+    size, part = (shape[cut], grid.chunk[cut]) if cut < len(shape) else (1, 1)
+    count, row_bytes = -(-size // part), prod(shape[cut + 1 :]) * itemsize
+    result: list[Extent] = []
+    first = 0
+    for number, place in enumerate(places):
+        length = min(part, size - number % count * part) * row_bytes
+        last = result[-1] if result else None
+        if last and (last.file, last.offset + last.length) == (place.file, place.offset):
+            result[-1] = Extent(last.first, last.file, last.offset, last.length + length)
+        else:
+            result.append(Extent(first, place.file, place.offset, length))
+        first += length
+    return tuple(result)
+
+
+def _path(keys: list[Any], most: int) -> tuple[str, ...]:
     if not keys or not all(type(key) is str and _encodable(key) for key in keys):
         raise _UnsoundError("'path' is not a list of one or more texts")
-    if tree == "flat" and len(keys) > 1:
-        raise _UnsoundError(f"{len(keys)} keys in the path of a flat tree")
     if len(keys) > _DEPTH_MAX:
         raise _UnsoundError(f"{len(keys)} keys in the path, at most {_DEPTH_MAX} are possible")
+    if len(keys) > most:
+        raise _UnsoundError(f"{len(keys)} keys in the path of a flat tree")
     return tuple(keys)
 
 
@@ -391,12 +512,12 @@ def _check_paths(path: Path, entries: tuple[Entry, ...]) -> None:
 
 
 def _check_overlaps(path: Path, files: tuple[DataFile, ...], entries: tuple[Entry, ...]) -> None:
-    """No byte belongs to two arrays: together they are never larger than the files."""
+    """No byte of our own files belongs to two arrays: together they are never larger than the files."""
     owners: list[int] = []
     places: list[tuple[int, int, int]] = []
     for number, entry in enumerate(entries):
         for extent in entry.extents:
-            if extent.length:
+            if extent.length and not files[extent.file].linked:
                 owners.append(number)
                 places.append((extent.file, extent.offset, extent.offset + extent.length))
     if not places:

@@ -3,6 +3,7 @@
 
 jax.device_put on a CPU takes over a NumPy array that begins at a multiple of 64 bytes; any other it copies.
 MessagePack puts payloads anywhere, so each array is read into a buffer of its own that begins at such a place.
+An array in chunks (Orbax) is gathered chunk by chunk, each as if it were an array.
 
 Whatever is wanted becomes a list of pieces, none above 8 MiB, which a few threads read: os.preadv
 releases the interpreter's lock, and with one thread the kernel's copy would be what everything waits for.
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from math import prod
 from typing import Any
 
@@ -27,13 +28,14 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .errors import FormatError
-from .manifest import DataFile, Entry
+from .manifest import DataFile, Entry, Grid
 
 ALIGNMENT = 64
 _PIECE_BYTES = 8 << 20
 _WINDOW_BYTES = 4 << 20  # read at once and thinned out in memory
 _GAP_BYTES = 32 << 10  # skipping fewer bytes than this costs more than reading them
 _PARALLEL_BYTES = 1 << 20  # below it, starting threads takes longer than reading
+_UNITS = {size: np.dtype(f"u{size}") for size in (2, 4, 8)}  # what elements of so many bytes are moved as
 
 Bytes = NDArray[np.uint8]
 
@@ -78,7 +80,9 @@ class Reader:
                 continue
             array = empty_aligned(entry.shape, entry.dtype)
             arrays.append(array)
-            if array.size:
+            if array.size and entry.grid:
+                pieces += _chunk_pieces(entry, entry.grid, [range(size) for size in entry.shape], _with_bytes(array))
+            elif array.size:
                 pieces += _cut(_Piece(entry, 0, array.reshape(-1).view(np.uint8)))
         self._run(pieces)
         return arrays
@@ -86,10 +90,10 @@ class Reader:
     def read_box(self, entry: Entry, box: Sequence[range]) -> NDArray[Any]:
         """The elements whose index along each axis lies in that axis's range (steps above 0), and little else."""
         out = empty_aligned([len(indices) for indices in box], entry.dtype)
-        if out.size:
-            # From here on the bytes of an element are one more axis, and everything counts in bytes.
-            target = out.reshape(-1).view(np.uint8).reshape(*out.shape, entry.dtype.itemsize)
-            self._run(_Gather(entry, [*box, range(entry.dtype.itemsize)]).pieces(target))
+        if out.size and entry.grid:
+            self._run(list(_chunk_pieces(entry, entry.grid, box, _with_bytes(out))))
+        elif out.size:
+            self._run(_Gather(entry, [*box, range(entry.dtype.itemsize)]).pieces(_with_bytes(out)))
         return out
 
     def _map(self, entry: Entry) -> NDArray[Any]:
@@ -146,7 +150,7 @@ class _Hands:
             self._scratch = np.empty(_WINDOW_BYTES, np.uint8)
         data = self._scratch[: _span(target.shape, strides)]
         self._fill(piece.entry, piece.first, data)
-        target[...] = as_strided(data, target.shape, strides, writeable=False)
+        _copy_elements(target, as_strided(data, target.shape, strides, writeable=False))
 
     def _fill(self, entry: Entry, first: int, data: Bytes) -> None:
         for number, offset, part in _places(entry, first, data):
@@ -179,7 +183,7 @@ class _Gather:
 
     def _walk(self, axis: int, first: int, target: Bytes) -> Iterator[_Piece]:
         wanted, span, step = self._wanted[axis], self._span[axis], self._steps[axis]
-        if wanted == span:
+        if wanted == span and target.flags.c_contiguous:
             yield from _cut(_Piece(self._entry, first, target.reshape(-1)))
             return
         skipped = span - wanted
@@ -193,13 +197,56 @@ class _Gather:
             yield from self._walk(axis + 1, first + row * step, target[row])
 
 
+def _with_bytes(array: NDArray[Any]) -> Bytes:
+    """The same memory with the bytes of an element as one more axis: everything that follows counts in bytes."""
+    return array.reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
+
+
+def _chunk_pieces(entry: Entry, grid: Grid, box: Sequence[range], target: Bytes) -> Iterator[_Piece]:
+    """The pieces of each chunk that `box` touches, the chunk taken for an array whose axes are as its bytes lie."""
+    shape = tuple([grid.chunk[axis] for axis in grid.order])
+    counts = [-(-size // part) for size, part in zip(entry.shape, grid.chunk, strict=True)]
+    steps = [1, *accumulate(reversed(counts[1:]), int.__mul__)][::-1] if counts else []
+    touched = [_cells(indices, part) for indices, part in zip(box, grid.chunk, strict=True)]
+    for cells in product(*touched):
+        number = sum([cell * step for (cell, _, _), step in zip(cells, steps, strict=True)])
+        chunk = Entry(entry.path, entry.dtype, shape, None, (entry.extents[number],))
+        inner = [cells[axis][1] for axis in grid.order]
+        part = target[tuple([where for _, _, where in cells])].transpose(*grid.order, len(shape))
+        yield from _Gather(chunk, [*inner, range(entry.dtype.itemsize)]).pieces(part)
+
+
+def _cells(indices: range, part: int) -> list[tuple[int, range, slice]]:
+    """Along one axis: each chunk that holds some of `indices`, which of its own, and where these are in the result."""
+    cells = []
+    at = 0
+    while at < len(indices):
+        cell = indices[at] // part
+        end = min(len(indices), -(-((cell + 1) * part - indices.start) // indices.step))
+        start = cell * part
+        cells.append((cell, range(indices[at] - start, indices[end - 1] - start + 1, indices.step), slice(at, end)))
+        at = end
+    return cells
+
+
+def _copy_elements(target: Bytes, source: Bytes) -> None:
+    """As target[...] = source; the last axis holds bytes of one element where the one before it does not lie so."""
+    unit = _UNITS.get(target.shape[-1])
+    if unit is not None and target.strides[-1] == source.strides[-1] == 1:
+        target.view(unit)[...] = source.view(unit)
+    else:
+        target[...] = source
+
+
 def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mappable(entry: Entry) -> bool:
+    if entry.grid or len(entry.extents) != 1:
+        return False
     extent = entry.extents[0]
-    return len(entry.extents) == 1 and extent.length > 0 and extent.offset % ALIGNMENT == 0
+    return extent.length > 0 and extent.offset % ALIGNMENT == 0
 
 
 def _take(queue: deque[_Piece]) -> _Piece | None:

@@ -36,9 +36,12 @@ void tp_checkpoint_forget(struct tp_checkpoint *ck)
     free(ck->groups);
     free(ck->tensors);
     free(ck->files);
+    free(ck->memory);
     ck->groups = NULL;
     ck->tensors = NULL;
     ck->files = NULL;
+    ck->memory = NULL;
+    ck->memory_bytes = 0;
     ck->group_count = ck->tensor_count = ck->file_count = 0;
     ck->group_capacity = ck->tensor_capacity = ck->file_capacity = 0;
     ck->facts = (struct tp_model_facts){.tie_word_embeddings = -1}; /* its texts lie in the arena */
@@ -53,6 +56,7 @@ void tp_checkpoint_close(struct tp_checkpoint *ck)
     tp_checkpoint_forget(ck);
     tp_file_cache_free(ck->cache);
     tp_list_release(&ck->notes);
+    free(ck->side_folder);
     free(ck->folder);
     free(ck->path);
     free(ck);
@@ -83,6 +87,12 @@ const struct tp_file_info *tp_checkpoint_file(const struct tp_checkpoint *ck, ui
 const char *tp_checkpoint_file_path(const struct tp_checkpoint *ck, uint32_t file)
 {
     return tp_file_cache_path(ck->cache, file);
+}
+
+const char *tp_checkpoint_tensor_file(const struct tp_checkpoint *ck, const struct tp_tensor *tensor)
+{
+    uint32_t file = tensor->extent_count ? tensor->extents[0].file : TP_FILE_ABSENT;
+    return file < ck->file_count ? ck->files[file].name : "-";
 }
 
 uint32_t tp_checkpoint_tensor_count(const struct tp_checkpoint *ck)
@@ -229,6 +239,7 @@ enum tp_status tp_checkpoint_add_tensor(struct tp_checkpoint *ck, const struct t
 
     t.shape = spec->shape;
     t.extents = spec->extents;
+    t.chunks = spec->chunks;
     if (!spec->all_is_kept) {
         t.shape = keep(ck, spec->shape, spec->rank * sizeof *t.shape);
         t.extents = keep(ck, spec->extents, spec->extent_count * sizeof *t.extents);
@@ -315,7 +326,8 @@ static void count_parameters(struct tp_checkpoint *ck)
         ck->files[i].tensor_count = 0;
     for (size_t i = 0; i < ck->tensor_count; i++) {
         const struct tp_tensor *t = &ck->tensors[i];
-        ck->files[t->extents[0].file].tensor_count++;
+        if (t->extents[0].file < ck->file_count) /* else it is in ck->memory, or nowhere */
+            ck->files[t->extents[0].file].tensor_count++;
         if (t->group == TP_NO_GROUP)
             ck->parameter_count += t->elem_count;
     }

@@ -56,6 +56,7 @@ struct tp_quant_facts {
 struct tp_checkpoint {
     char *path;         /* as it was given */
     char *folder;       /* where the files lie */
+    char *side_folder;  /* where config.json lies; NULL: with the files */
     const char *format; /* the reader's */
     struct tp_file_cache *cache;
     struct tp_arena arena; /* names, shapes, extents, texts: everything that the tables point at */
@@ -71,6 +72,8 @@ struct tp_checkpoint {
     struct tp_model_facts facts;
     struct tp_quant_facts quant;
     struct tp_metadata metadata; /* of safetensors files */
+    uint8_t *memory;             /* malloc'd: bytes of extents in TP_FILE_MEMORY, offset_bytes counts from here */
+    size_t memory_bytes;
     struct tp_list notes;
     uint64_t parameter_count;
 };
@@ -94,6 +97,7 @@ struct tp_reader {
     enum tp_status (*open)(struct tp_checkpoint *ck, const struct tp_place *place,
                            const struct tp_open_options *options, struct tp_error *err);
 };
+extern const struct tp_reader tp_reader_orbax;       /* orbax.c */
 extern const struct tp_reader tp_reader_flax;        /* flax.c */
 extern const struct tp_reader tp_reader_safetensors; /* folder.c */
 
@@ -119,8 +123,9 @@ struct tp_tensor_spec {
     enum tp_dtype dtype;
     const uint64_t *shape;
     unsigned rank;
-    const struct tp_extent *extents; /* in element order, together the whole tensor */
+    const struct tp_extent *extents; /* in element order, together the whole tensor; with `chunks` one a chunk */
     uint32_t extent_count;
+    const struct tp_chunks *chunks; /* in ck->arena (checkpoint/chunks.h), or NULL */
 };
 /* Counts elements and bytes itself. Refuses long names, NUL inside them, ranks and sizes beyond the limits. */
 enum tp_status tp_checkpoint_add_tensor(struct tp_checkpoint *ck, const struct tp_tensor_spec *spec,

@@ -368,7 +368,7 @@ static enum tp_status read_file(struct config *c, const char *name, struct tp_er
     enum tp_path_kind kind = TP_PATH_ABSENT;
     struct tp_error why = {.code = TP_OK};
     struct tp_json_file file = {.fd = -1};
-    char *path = tp_path_join(c->ck->folder, name);
+    char *path = tp_path_join(c->ck->side_folder ? c->ck->side_folder : c->ck->folder, name);
     if (!path)
         return tp_fail_nomem(err);
     enum tp_status status = tp_path_kind_of(&kind, path, &why);

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "base/endian.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/chunks.h"
 
 #define PIECE_ELEMS ((size_t)32 << 10)
+#define CHUNK_MEMORY_BYTES ((size_t)16 << 20)
 
 enum tp_status tp_checkpoint_read_at(const struct tp_checkpoint *ck, uint32_t file, void *dst, size_t len,
                                      uint64_t offset, struct tp_error *err)
@@ -57,6 +58,8 @@ enum tp_status tp_tensor_read(const struct tp_checkpoint *ck, const struct tp_te
 {
     unsigned char *to = dst;
     enum tp_status status = check_range(tensor, first, count, err);
+    if (!status && tensor->chunks)
+        return tp_chunks_read(NULL, ck, tensor, first, count, dst, err);
     for (uint32_t i = 0; !status && count > 0 && i < tensor->extent_count; i++) {
         const struct tp_extent *e = &tensor->extents[i];
         if (first < e->first_elem || first - e->first_elem >= e->elem_count)
@@ -96,6 +99,7 @@ static float one_f32(const uint8_t *p, double value, enum tp_dtype dtype)
 struct piece { /* room for some elements, as stored and as doubles */
     uint8_t *bytes;
     double *values;
+    struct tp_chunk_reader *chunks; /* NULL: the tensor has none */
 };
 
 static enum tp_status piece_new(struct piece *piece, const struct tp_tensor *t, struct tp_error *err)
@@ -108,19 +112,24 @@ static enum tp_status piece_new(struct piece *piece, const struct tp_tensor *t, 
             t->name, t->name_len);
     piece->bytes = malloc(PIECE_ELEMS * 8);
     piece->values = malloc(PIECE_ELEMS * sizeof *piece->values);
-    return piece->bytes && piece->values ? TP_OK : tp_fail_nomem(err);
+    piece->chunks = t->chunks ? tp_chunk_reader_new(CHUNK_MEMORY_BYTES) : NULL;
+    return piece->bytes && piece->values && (piece->chunks || !t->chunks) ? TP_OK : tp_fail_nomem(err);
 }
 
 static void piece_free(struct piece *piece)
 {
     free(piece->bytes);
     free(piece->values);
+    tp_chunk_reader_free(piece->chunks);
 }
 
 static enum tp_status piece_read(struct piece *piece, const struct tp_checkpoint *ck, const struct tp_tensor *t,
                                  uint64_t first, size_t count, struct tp_error *err)
 {
-    enum tp_status status = tp_tensor_read(ck, t, first, count, piece->bytes, err);
+    enum tp_status status = check_range(t, first, count, err);
+    if (!status)
+        status = t->chunks ? tp_chunks_read(piece->chunks, ck, t, first, count, piece->bytes, err)
+                           : tp_tensor_read(ck, t, first, count, piece->bytes, err);
     if (!status)
         tp_dtype_to_f64(piece->values, piece->bytes, count, (enum tp_dtype)t->dtype);
     return status;
@@ -135,7 +144,7 @@ enum tp_status tp_tensor_read_f32(const struct tp_checkpoint *ck, const struct t
                                   uint64_t count, float *dst, struct tp_error *err)
 {
     enum tp_dtype dtype = (enum tp_dtype)tensor->dtype;
-    struct piece piece = {NULL, NULL};
+    struct piece piece = {NULL, NULL, NULL};
     enum tp_status status =
         tp_dtype_class(dtype) != TP_CLASS_COMPLEX
             ? piece_new(&piece, tensor, err)
@@ -175,7 +184,7 @@ enum tp_status tp_tensor_summarise(const struct tp_checkpoint *ck, const struct 
                                    struct tp_tensor_summary *out, struct tp_error *err)
 {
     struct tp_tensor_summary s = {.min = INFINITY, .max = -INFINITY};
-    struct piece piece = {NULL, NULL};
+    struct piece piece = {NULL, NULL, NULL};
     double magnitude_sum = 0; /* of up to 2^63 values: the error of the mean is far below what is shown */
     uint64_t finite_count = 0;
     enum tp_status status = piece_new(&piece, tensor, err);

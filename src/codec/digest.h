@@ -16,6 +16,11 @@ struct tp_digest {
     uint8_t bytes[TP_DIGEST_BYTES];
 };
 
+/* What a source file was (docs/formats/manifest.md): proves later that it still is. */
+struct tp_source_print {
+    struct tp_digest header, sample;
+};
+
 struct tp_hasher;                                                  /* opaque; one a worker, reused */
 struct tp_hasher *tp_hasher_new(const struct tp_kernels *kernels); /* NULL: no memory */
 void tp_hasher_free(struct tp_hasher *h);

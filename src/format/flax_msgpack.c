@@ -295,7 +295,7 @@ static enum tp_status split_array(struct layout *l, uint32_t array)
     framing += l->limit / CHUNK_BYTES * 64 + (l->limit > CHUNK_BYTES ? 128 + 16 * (uint64_t)a->rank : 0);
     uint64_t room = l->limit > framing ? (l->limit - framing) / tp_array_item_bytes(a) : 0;
     /* Two codes of F4 share a byte of the source: a part begins at a whole one. */
-    uint64_t pair = a->op == TP_OP_UNPACK_F4 ? 2 : 1;
+    uint64_t pair = tp_array_op(a) == TP_OP_UNPACK_F4 ? 2 : 1;
     if (room < pair)
         return refuse_oversize(l, a, framing + pair * tp_array_item_bytes(a), "give a larger --shard-size");
     uint64_t row = a->rank ? a->elem_count / a->shape[0] : a->elem_count;
@@ -475,17 +475,14 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
     plan->leaf_count = l.count;
     if (!st)
         st = place_leaves(&l, last_of_array);
+    if (!st && plan->file_count > 1 && !tp_plan_add_small(plan, "model.msgpack.index.json", 0, 0, false))
+        st = tp_fail_nomem(err);
     free(last_of_array);
     free(l.items);
     return st;
 }
 
 /* ---- model.msgpack.index.json ---- */
-
-static const char *index_name(const struct tp_plan *plan)
-{
-    return plan->file_count > 1 ? "model.msgpack.index.json" : NULL;
-}
 
 static void write_files_of(const struct tp_plan *plan, const struct tp_array *a, struct tp_json_writer *w)
 {
@@ -507,13 +504,8 @@ static void write_files_of(const struct tp_plan *plan, const struct tp_array *a,
     tp_json_end_array(w);
 }
 
-static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
+static void put_index(const struct tp_plan *plan, const struct tp_array *const *sorted, struct tp_json_writer *w)
 {
-    const struct tp_array **sorted = tp_plan_sorted(plan);
-    if (!sorted) {
-        w->status = tp_fail_nomem(w->err);
-        return;
-    }
     tp_json_begin_object(w);
     tp_json_key(w, "metadata");
     tp_json_begin_object(w);
@@ -532,7 +524,21 @@ static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
     tp_json_end_object(w);
     tp_json_end_object(w);
     tp_json_newline(w);
+}
+
+static enum tp_status write_index(const struct tp_plan *plan, const struct tp_small_file *file,
+                                  const struct tp_format_facts *facts, tp_json_write_fn write, void *user,
+                                  struct tp_error *err)
+{
+    (void)file, (void)facts;
+    const struct tp_array **sorted = tp_plan_sorted(plan);
+    if (!sorted)
+        return tp_fail_nomem(err);
+    struct tp_json_writer w;
+    tp_json_writer_init(&w, write, user, err);
+    put_index(plan, sorted, &w);
     free(sorted);
+    return tp_json_writer_finish(&w);
 }
 
 const struct tp_format tp_format_flax_msgpack = {
@@ -540,6 +546,5 @@ const struct tp_format tp_format_flax_msgpack = {
     .attributes = "*.msgpack filter=lfs diff=lfs merge=lfs -text\n",
     .layout = layout,
     .frame = frame,
-    .index_name = index_name,
-    .write_index = write_index,
+    .write_small = write_index,
 };

@@ -4,7 +4,7 @@
 
 #include "format/format.h"
 
-static const struct tp_format *const formats[] = {&tp_format_flax_msgpack, &tp_format_safetensors};
+static const struct tp_format *const formats[] = {&tp_format_flax_msgpack, &tp_format_safetensors, &tp_format_orbax};
 
 const struct tp_format *tp_format_find(const char *name)
 {

@@ -83,7 +83,7 @@ static void put_quoted(struct window *w, const char *text, size_t len)
 
 static bool has_metadata(const struct tp_plan *plan)
 {
-    return plan->metadata && plan->metadata->count > 0;
+    return plan->source->metadata.count > 0;
 }
 
 /* Everything before the first entry. */
@@ -97,8 +97,9 @@ static void put_start(struct window *w, const struct tp_plan *plan, uint64_t hea
     if (!has_metadata(plan))
         return;
     put_text(w, "\"" METADATA_KEY "\":{");
-    for (size_t i = 0; i < plan->metadata->count; i++) {
-        const struct tp_metadata_item *item = &plan->metadata->items[i];
+    const struct tp_metadata *m = &plan->source->metadata;
+    for (size_t i = 0; i < m->count; i++) {
+        const struct tp_metadata_item *item = &m->items[i];
         put_text(w, i ? "," : "");
         put_quoted(w, item->key, item->key_len);
         put_text(w, ":");
@@ -359,10 +360,10 @@ static enum tp_status place_arrays(struct layout *l)
 
 static enum tp_status note_metadata(struct layout *l)
 {
-    const struct tp_metadata *m = l->plan->metadata;
+    const struct tp_metadata *m = &l->plan->source->metadata;
     char key[TP_NAME_TEXT], file[TP_NAME_TEXT], number[TP_COUNT_TEXT], more[64] = "";
     bool ok = true;
-    if (m && m->conflict_count > 0) {
+    if (m->conflict_count > 0) {
         const struct tp_metadata_item *item = &m->items[m->conflict_item];
         if (m->conflict_count > 1)
             snprintf(more, sizeof more, " (and %s more)", tp_describe_count(number, m->conflict_count - 1));
@@ -372,7 +373,7 @@ static enum tp_status note_metadata(struct layout *l)
                          tp_describe_name(key, item->key, item->key_len),
                          tp_describe_name(file, m->conflict_file, strlen(m->conflict_file)), more);
     }
-    if (ok && m && m->dropped_count > 0)
+    if (ok && m->dropped_count > 0)
         ok = tp_list_add(&l->plan->notes, "%s of the values in " METADATA_KEY " left out: more than 1 MiB is not kept",
                          tp_describe_count(number, m->dropped_count));
     return ok ? TP_OK : tp_fail_nomem(l->err);
@@ -401,17 +402,14 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
         st = place_arrays(&l);
     if (!st)
         st = note_metadata(&l);
+    if (!st && plan->file_count > 1 && !tp_plan_add_small(plan, INDEX_NAME, 0, 0, false))
+        st = tp_fail_nomem(err);
     free(l.order);
     free(l.items);
     return st;
 }
 
 /* ---- model.safetensors.index.json ---- */
-
-static const char *index_name(const struct tp_plan *plan)
-{
-    return plan->file_count > 1 ? INDEX_NAME : NULL;
-}
 
 static void put_weight_map(const struct tp_plan *plan, const struct tp_array *const *sorted, struct tp_json_writer *w)
 {
@@ -429,16 +427,8 @@ static void put_weight_map(const struct tp_plan *plan, const struct tp_array *co
 }
 
 /* The blanks are those of Python's json with indent=2, with which transformers writes it. */
-static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
+static void put_index(const struct tp_plan *plan, const struct tp_array *const *sorted, struct tp_json_writer *w)
 {
-    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
-    if (!sorted) {
-        w->status = tp_fail_nomem(w->err);
-        return;
-    }
-    for (size_t i = 0; i < plan->array_count; i++)
-        sorted[i] = &plan->arrays[i];
-    qsort(sorted, plan->array_count, sizeof *sorted, by_name);
     tp_json_begin_object(w);
     tp_json_space(w, "\n  ");
     tp_json_key(w, "metadata");
@@ -457,7 +447,24 @@ static void write_index(const struct tp_plan *plan, struct tp_json_writer *w)
     tp_json_newline(w);
     tp_json_end_object(w);
     tp_json_newline(w);
+}
+
+static enum tp_status write_index(const struct tp_plan *plan, const struct tp_small_file *file,
+                                  const struct tp_format_facts *facts, tp_json_write_fn write, void *user,
+                                  struct tp_error *err)
+{
+    (void)file, (void)facts;
+    const struct tp_array **sorted = malloc((plan->array_count + 1) * sizeof *sorted);
+    if (!sorted)
+        return tp_fail_nomem(err);
+    for (size_t i = 0; i < plan->array_count; i++)
+        sorted[i] = &plan->arrays[i];
+    qsort(sorted, plan->array_count, sizeof *sorted, by_name);
+    struct tp_json_writer w;
+    tp_json_writer_init(&w, write, user, err);
+    put_index(plan, sorted, &w);
     free(sorted);
+    return tp_json_writer_finish(&w);
 }
 
 const struct tp_format tp_format_safetensors = {
@@ -466,6 +473,5 @@ const struct tp_format tp_format_safetensors = {
     .attributes = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
     .layout = layout,
     .frame = frame,
-    .index_name = index_name,
-    .write_index = write_index,
+    .write_small = write_index,
 };

@@ -6,44 +6,21 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "checkpoint/checkpoint.h"
-#include "job/outdir.h"
-#include "job/print.h"
+#include "checkpoint/chunks.h"
+#include "job/conversion.h"
+#include "job/links.h"
 #include "job/report.h"
-#include "job/sidefiles.h"
-#include "job/textfile.h"
 #include "os/host.h"
-#include "pipeline/move.h"
+#include "os/tree.h"
 #include "tensorport/tensorport.h"
-
-#define SUMS_NAME "SHA256SUMS"
-#define ATTRIBUTES_NAME ".gitattributes"
-
-struct tp_conversion {
-    struct tp_convert_options options;
-    struct tp_checkpoint *source;
-    const struct tp_format *format;
-    struct tp_kernels kernels;
-    struct tp_plan plan;
-    struct tp_outdir outdir;
-    struct tp_side_list side; /* copied files first, then our own small ones */
-    struct tp_plan_totals totals;
-    struct tp_budget budget;
-    char name[TP_NAME_MAX_BYTES + 1]; /* of tp_conversion_array */
-    /* while running */
-    struct tp_digest *digests, *framing;
-    struct tp_result *results;
-    struct tp_source_print *prints;
-    char (*sha256)[TP_SHA256_HEX];
-};
 
 /* ---- prepare ---- */
 
 static uint64_t manifest_estimate(const struct tp_plan *plan)
 {
-    uint64_t bytes = 4096 + plan->block_count * 35 + plan->file_count * 200;
+    uint64_t bytes = 4096 + plan->block_count * 35 + plan->file_count * 200 + plan->extent_count * 60;
     for (size_t i = 0; i < plan->array_count; i++)
-        bytes += 330 + 2 * (uint64_t)plan->arrays[i].path_len;
+        bytes += 270 + 2 * (uint64_t)plan->arrays[i].path_len;
     return bytes;
 }
 
@@ -57,17 +34,23 @@ static void add_totals(struct tp_conversion *cv)
     t->file_count = (uint32_t)plan->file_count;
     t->workers = cv->budget.workers;
     t->output_bytes = manifest_estimate(plan);
-    for (size_t i = 0; i < plan->file_count; i++)
-        t->output_bytes += plan->files[i].size_bytes;
+    bool copies = cv->options.orbax.link == TP_LINK_COPY;
+    for (size_t i = 0; i < plan->file_count; i++) {
+        const struct tp_out_file *f = &plan->files[i];
+        t->linked_file_count += f->is_linked;
+        t->output_bytes += f->is_linked && !copies ? 0 : f->size_bytes;
+        for (uint32_t k = 0; f->is_linked && k < f->extent_count; k++)
+            t->referred_bytes += plan->extents[f->first_extent + k].size_bytes;
+    }
     for (size_t i = 0; i < cv->side.count; i++)
         t->output_bytes += cv->side.items[i].size_bytes;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        bool narrows = a->dtype == TP_F16 ||
-                       tp_dtype_bits((enum tp_dtype)a->dtype) < tp_dtype_bits((enum tp_dtype)a->source_dtype) ||
-                       (a->dtype == TP_BF16 && a->source_dtype == TP_F16);
-        t->cast_count += a->op == TP_OP_CAST;
-        t->narrowed_count += a->op == TP_OP_CAST && narrows;
+        enum tp_dtype from = tp_array_source_dtype(a), to = (enum tp_dtype)a->dtype;
+        bool casts = tp_array_op(a) == TP_OP_CAST;
+        bool narrows = to == TP_F16 || tp_dtype_bits(to) < tp_dtype_bits(from) || (to == TP_BF16 && from == TP_F16);
+        t->cast_count += casts;
+        t->narrowed_count += casts && narrows;
         if (a->group != TP_NO_GROUP && tp_checkpoint_group(cv->source, a->group)->codes ==
                                            (uint32_t)(plan->logicals[i].tensor - tp_checkpoint_tensor(cv->source, 0)))
             t->group_count++;
@@ -82,21 +65,48 @@ static void add_totals(struct tp_conversion *cv)
 static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err)
 {
     size_t count = 0;
-    const char *index = cv->format->index_name(&cv->plan);
-    const char **names = malloc((cv->plan.file_count + cv->side.count + 3) * sizeof *names);
+    const char **names = malloc((cv->plan.file_count + cv->side.count + cv->plan.small_count + 3) * sizeof *names);
     if (!names)
         return tp_fail_nomem(err);
     for (size_t i = 0; i < cv->plan.file_count; i++)
-        names[count++] = cv->plan.files[i].name;
+        if (!cv->outdir.in_place || !cv->plan.files[i].is_linked)
+            names[count++] = cv->plan.files[i].name;
+    for (size_t i = 0; i < cv->plan.small_count; i++)
+        names[count++] = cv->plan.small_files[i].name;
     for (size_t i = 0; i < cv->side.count; i++)
         names[count++] = cv->side.items[i].name;
-    names[count++] = ATTRIBUTES_NAME;
-    if (index)
-        names[count++] = index;
+    if (cv->format->attributes && !cv->outdir.in_place)
+        names[count++] = TP_ATTRIBUTES_NAME;
     if (cv->options.sha256)
-        names[count++] = SUMS_NAME;
+        names[count++] = TP_SUMS_NAME;
+    names[count++] = TP_MANIFEST_NAME;
     enum tp_status st = tp_outdir_check_names(&cv->outdir, names, count, err);
     free(names);
+    return st;
+}
+
+/* The names of linked files, which are needed after the plan has gone; the names that go last; and whether the files
+ * to be linked look finished, since nobody reads them now. */
+static enum tp_status know_links(struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_plan *plan = &cv->plan;
+    const char **sources = malloc((plan->file_count + 1) * sizeof *sources);
+    cv->link_names = malloc((plan->file_count + 1) * sizeof *cv->link_names);
+    enum tp_status st = sources && cv->link_names ? TP_OK : tp_fail_nomem(err);
+    for (size_t i = 0; i < plan->file_count && !st; i++) {
+        if (!plan->files[i].is_linked)
+            continue;
+        sources[cv->link_name_count] = tp_checkpoint_file(cv->source, plan->files[i].source_file)->name;
+        cv->link_names[cv->link_name_count] = tp_path_join("", plan->files[i].name);
+        if (!cv->link_names[cv->link_name_count++])
+            st = tp_fail_nomem(err);
+    }
+    if (!st && cv->link_name_count > 0)
+        st = tp_link_check_finished(*cv->source->folder ? cv->source->folder : ".", sources, cv->link_name_count, err);
+    for (size_t i = 0; i < plan->small_count && !st; i++)
+        if (plan->small_files[i].is_last)
+            st = tp_outdir_add_last(&cv->outdir, plan->small_files[i].name, err);
+    free(sources);
     return st;
 }
 
@@ -133,9 +143,33 @@ static enum tp_status check_texts(const struct tp_conversion *cv, struct tp_erro
 static enum tp_status check_apart(const struct tp_conversion *cv, struct tp_error *err)
 {
     const char *folder = cv->source->folder;
+    if (cv->outdir.in_place)
+        return TP_OK;
     if (!tp_path_same(folder, cv->outdir.final) && !tp_path_same(folder, cv->outdir.work))
         return TP_OK;
     return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the output is the folder of the input"), cv->outdir.final);
+}
+
+/* The folder that appears whole: the output, or with --step the step in it. */
+static enum tp_status choose_output(struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_convert_options *o = &cv->options;
+    const struct tp_orbax_options *orbax = &o->orbax;
+    bool is_orbax = o->format == TP_OUTPUT_ORBAX;
+    bool in_place = is_orbax && orbax->zero_copy && orbax->link == TP_LINK_IN_PLACE;
+    char step[24];
+    if (in_place && (orbax->has_step || orbax->item || orbax->layout == TP_ORBAX_V1))
+        return tp_fail(err, TP_ERR_USAGE, "--link in-place leaves no room for a step, an item or the v1 layout");
+    if (in_place && !tp_path_same(*cv->source->folder ? cv->source->folder : ".", o->output)) {
+        tp_fail(err, TP_ERR_USAGE, "--link in-place writes beside the originals: the output must be their folder");
+        return tp_err_path(err, TP_ERR_USAGE, o->output);
+    }
+    snprintf(step, sizeof step, "%" PRIu64, orbax->step);
+    char *unit = is_orbax && orbax->has_step ? tp_path_join(o->output, step) : tp_path_join("", o->output);
+    enum tp_status st =
+        unit ? tp_outdir_check(&cv->outdir, unit, o->overwrite, in_place, o->sync, err) : tp_fail_nomem(err);
+    free(unit);
+    return st;
 }
 
 static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
@@ -143,32 +177,43 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
     const struct tp_convert_options *o = &cv->options;
     if (!o->input || !o->output)
         return tp_fail(err, TP_ERR_USAGE, "an input and an output are needed");
+    if (o->orbax.zero_copy && o->format != TP_OUTPUT_ORBAX)
+        return tp_fail(err, TP_ERR_USAGE, "--zero-copy is for --format orbax");
     if (!tp_kernels_init(&cv->kernels, o->cpu))
         return tp_fail(err, TP_ERR_USAGE, "this machine has no kernels called '%s'", o->cpu);
     enum tp_status st =
         tp_checkpoint_open(&cv->source, o->input, &(struct tp_open_options){.ignore_index = o->ignore_index}, err);
     if (!st)
-        st = tp_outdir_check(&cv->outdir, o->output, o->overwrite, o->sync, err);
+        st = choose_output(cv, err);
     if (!st)
         st = check_apart(cv, err);
     if (!st)
         st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
     if (!st)
-        st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes, cv->plan.decoded_count > 0, err);
+        st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
+                            (struct tp_scratch_wish){cv->plan.decoded_count > 0,
+                                                     cv->plan.chunked_count ? tp_chunk_reader_wants(cv->source) : 0},
+                            err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)
-        st = tp_side_find(&cv->side, cv->source, cv->plan.decoded_count > 0, err);
+        st = cv->outdir.in_place ? TP_OK : tp_side_find(&cv->side, cv->source, cv->plan.decoded_count > 0, err);
     if (!st)
         st = check_texts(cv, err);
     if (!st)
         st = check_names(cv, err);
+    if (!st)
+        st = know_links(cv, err);
     if (!st)
         st = tp_path_free_bytes(&cv->totals.free_bytes, cv->outdir.final, err);
     if (!st)
         add_totals(cv);
     return st;
 }
+
+static const struct tp_format *const format_of[] = {[TP_OUTPUT_FLAX_MSGPACK] = &tp_format_flax_msgpack,
+                                                    [TP_OUTPUT_SAFETENSORS] = &tp_format_safetensors,
+                                                    [TP_OUTPUT_ORBAX] = &tp_format_orbax};
 
 enum tp_status tp_conversion_prepare(struct tp_conversion **out, const struct tp_convert_options *options,
                                      struct tp_error *err)
@@ -177,7 +222,7 @@ enum tp_status tp_conversion_prepare(struct tp_conversion **out, const struct tp
     if (!cv)
         return tp_fail_nomem(err);
     cv->options = *options;
-    cv->format = options->format == TP_OUTPUT_SAFETENSORS ? &tp_format_safetensors : &tp_format_flax_msgpack;
+    cv->format = format_of[options->format];
     enum tp_status st = prepare(cv, err);
     if (st) {
         tp_conversion_free(cv);
@@ -206,6 +251,9 @@ void tp_conversion_free(struct tp_conversion *cv)
     if (!cv)
         return;
     free_tables(cv);
+    for (size_t i = 0; i < cv->link_name_count; i++)
+        free(cv->link_names[i]);
+    free(cv->link_names);
     tp_outdir_release(&cv->outdir);
     tp_side_release(&cv->side);
     tp_checkpoint_close(cv->source);
@@ -230,19 +278,22 @@ void tp_conversion_array(struct tp_conversion *cv, uint32_t index, struct tp_pla
     const struct tp_array *a = &plan->arrays[index];
     tp_path_join_keys(cv->name, a->path, a->path_len, '/');
     *out = (struct tp_plan_array){.name = cv->name,
-                                  .source_dtype = (enum tp_dtype)a->source_dtype,
+                                  .source_dtype = tp_array_source_dtype(a),
                                   .dtype = (enum tp_dtype)a->dtype,
                                   .numpy_name = tp_dtype_numpy_name((enum tp_dtype)a->dtype),
                                   .shape = a->shape,
                                   .rank = a->rank,
                                   .size_bytes = a->elem_count * tp_array_item_bytes(a),
-                                  .first_file = plan->extents[a->first_extent].file,
                                   .part_count = 1};
-    const struct tp_decoded *decoded = plan->logicals[a->pieces[0].logical].decoded;
+    const struct tp_decoded *decoded = tp_array_decoded(plan, a);
     out->scheme = decoded ? decoded->scheme->name : NULL;
+    if (a->first_extent == TP_NONE) /* an empty array may lie nowhere */
+        return;
+    out->first_file = plan->extents[a->first_extent].file;
     uint32_t leaf = plan->extents[a->first_extent].leaf;
     for (uint32_t i = a->first_extent; i != TP_NONE; i = plan->extents[i].next) {
         out->last_file = plan->extents[i].file;
+        out->is_referred |= plan->files[out->last_file].is_linked;
         out->part_count += plan->extents[i].leaf != leaf;
         leaf = plan->extents[i].leaf;
     }
@@ -256,6 +307,59 @@ void tp_conversion_file(const struct tp_conversion *cv, uint32_t index, struct t
         const struct tp_out_extent *e = &cv->plan.extents[f->first_extent + k];
         out->array_count += k == 0 || e->leaf != (e - 1)->leaf;
     }
+}
+
+/* ---- run: links ---- */
+
+static int count_copied(void *user, uint64_t bytes)
+{
+    (void)bytes;
+    struct tp_conversion *cv = user;
+    struct tp_progress p = {.phase = TP_PHASE_CONVERT, .file = ""};
+    return cv->options.progress ? cv->options.progress(cv->options.progress_user, &p) : 0;
+}
+
+/* The source's files beside ours. In place they are there already: the work folder has links to them for as long as
+ * it is read back. */
+static enum tp_status link_files(struct tp_conversion *cv, struct tp_error *err)
+{
+    bool in_place = cv->outdir.in_place;
+    struct tp_link_order order = {.way = in_place ? TP_LINK_SYMBOLIC : cv->options.orbax.link,
+                                  .sync = cv->options.sync,
+                                  .step = count_copied,
+                                  .user = cv};
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < cv->plan.file_count && !st; i++) {
+        const struct tp_out_file *f = &cv->plan.files[i];
+        enum tp_linked how = TP_LINKED_HARD;
+        if (!f->is_linked)
+            continue;
+        st = tp_link_put(&how, &order, tp_checkpoint_file_path(cv->source, f->source_file),
+                         tp_file_cache_id(cv->source->cache, f->source_file), cv->outdir.work, f->name, err);
+        cv->symbolic_count += how == TP_LINKED_SYMBOLIC;
+    }
+    return st;
+}
+
+static enum tp_status note_links(struct tp_conversion *cv, struct tp_error *err)
+{
+    bool ok = true;
+    if (cv->outdir.in_place)
+        ok = tp_list_add(&cv->plan.notes, "warning: the checkpoint lies beside the originals and consists of them: "
+                                          "deleting it, as a CheckpointManager does, deletes them");
+    else if (cv->symbolic_count)
+        ok = tp_list_add(&cv->plan.notes,
+                         "warning: %" PRIu32 " of the files %s to the source, which must stay where it is",
+                         cv->symbolic_count, cv->symbolic_count == 1 ? "is a symbolic link" : "are symbolic links");
+    return ok ? TP_OK : tp_fail_nomem(err);
+}
+
+static enum tp_status unlink_files(struct tp_conversion *cv, struct tp_error *err)
+{
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < cv->link_name_count && !st; i++)
+        st = tp_tree_remove(cv->outdir.work, cv->link_names[i], err);
+    return st;
 }
 
 /* ---- run: the data ---- */
@@ -277,8 +381,15 @@ static enum tp_status create_files(struct tp_conversion *cv, struct tp_error *er
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < cv->plan.file_count && !st; i++) {
         int fd = -1;
-        char *path = tp_path_join(cv->outdir.work, cv->plan.files[i].name);
-        st = path ? tp_file_create(&fd, path, cv->plan.files[i].size_bytes, err) : tp_fail_nomem(err);
+        if (cv->plan.files[i].is_linked)
+            continue;
+        const char *name = cv->plan.files[i].name;
+        char *path = tp_path_join(cv->outdir.work, name);
+        st = path ? TP_OK : tp_fail_nomem(err);
+        if (!st && strchr(name, '/'))
+            st = tp_tree_make(cv->outdir.work, name, err);
+        if (!st)
+            st = tp_file_create(&fd, path, cv->plan.files[i].size_bytes, err);
         if (!st)
             st = tp_file_close(fd, path, err);
         free(path);
@@ -334,233 +445,13 @@ static enum tp_status refuse_overflow(const struct tp_conversion *cv, const stru
                        "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate");
 }
 
-/* ---- run: the small files ---- */
-
-static void hash_frame(const struct tp_conversion *cv, struct tp_hasher *h, uint32_t file, uint32_t k, uint8_t *bytes)
-{
-    size_t offset = 0, size;
-    while ((size = cv->format->frame(&cv->plan, file, k, offset, bytes, TP_FRAME_MAX_BYTES)) > 0) {
-        tp_hasher_update(h, bytes, size);
-        offset += size;
-    }
-}
-
-static enum tp_status hash_framing(struct tp_conversion *cv, struct tp_error *err)
-{
-    uint8_t *bytes = malloc(TP_FRAME_MAX_BYTES);
-    struct tp_hasher *h = tp_hasher_new(&cv->kernels);
-    enum tp_status st = bytes && h ? TP_OK : tp_fail_nomem(err);
-    for (uint32_t f = 0; f < cv->plan.file_count && !st; f++) {
-        tp_hasher_reset(h);
-        for (uint32_t k = 0; k <= cv->plan.files[f].extent_count; k++)
-            hash_frame(cv, h, f, k, bytes);
-        cv->framing[f] = tp_hasher_digest(h);
-    }
-    tp_hasher_free(h);
-    free(bytes);
-    return st;
-}
-
-/* Writes the content of one small file. */
-typedef enum tp_status (*fill_fn)(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err);
-
-static enum tp_status write_small(struct tp_conversion *cv, const char *name, fill_fn fill, bool list,
-                                  struct tp_error *err)
-{
-    struct tp_text_file file = {.fd = -1};
-    struct tp_digest digest;
-    enum tp_status st = tp_text_file_open(&file, cv->outdir.work, name, &cv->kernels, err);
-    if (!st)
-        st = fill(cv, &file, err);
-    uint64_t size = file.size_bytes;
-    st = tp_text_file_close(&file, st, cv->options.sync, &digest, err);
-    return st || !list ? st : tp_side_add(&cv->side, name, size, &digest, err);
-}
-
-static enum tp_status fill_index(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err)
-{
-    struct tp_json_writer w;
-    tp_json_writer_init(&w, tp_text_file_write, file, err);
-    cv->format->write_index(&cv->plan, &w);
-    return tp_json_writer_finish(&w);
-}
-
-static enum tp_status fill_attributes(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err)
-{
-    return tp_text_file_write(file, cv->format->attributes, strlen(cv->format->attributes), err);
-}
-
-static enum tp_status sum_line(struct tp_text_file *file, const char *hex, const char *name, struct tp_error *err)
-{
-    enum tp_status st = tp_text_file_write(file, hex, strlen(hex), err);
-    if (!st)
-        st = tp_text_file_write(file, "  ", 2, err);
-    if (!st)
-        st = tp_text_file_write(file, name, strlen(name), err);
-    return st ? st : tp_text_file_write(file, "\n", 1, err);
-}
-
-/* SHA-256 of one file of the work folder. */
-static enum tp_status sha256_file(const struct tp_conversion *cv, const char *name, char hex[TP_SHA256_HEX],
-                                  struct tp_pool *pool, struct tp_error *err)
-{
-    size_t chunk = (size_t)256 << 10;
-    char *path = tp_path_join(cv->outdir.work, name);
-    uint8_t *bytes = malloc(chunk);
-    struct tp_sha256 *sha = tp_sha256_new();
-    struct tp_file_id id = {.size_bytes = 0};
-    int fd = -1;
-    enum tp_status st = path && bytes && sha ? tp_file_open_read(&fd, path, &id, err) : tp_fail_nomem(err);
-    for (uint64_t at = 0; at < id.size_bytes && !st && !(pool && tp_pool_stopped(pool)); at += chunk) {
-        size_t n = id.size_bytes - at < chunk ? (size_t)(id.size_bytes - at) : chunk;
-        st = tp_file_read_at(fd, bytes, n, at, path, err);
-        if (!st && !tp_sha256_update(sha, bytes, n))
-            st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
-        if (pool)
-            tp_pool_count(pool, n);
-    }
-    if (!st && !tp_sha256_finish(sha, hex))
-        st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
-    tp_fd_close(fd);
-    tp_sha256_free(sha);
-    free(bytes);
-    free(path);
-    return st;
-}
-
-static enum tp_status fill_sums(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err)
-{
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < cv->plan.file_count && !st; i++)
-        st = sum_line(file, cv->sha256[i], cv->plan.files[i].name, err);
-    for (size_t i = 0; i < cv->side.count && !st; i++) {
-        char hex[TP_SHA256_HEX];
-        st = sha256_file(cv, cv->side.items[i].name, hex, NULL, err);
-        if (!st)
-            st = sum_line(file, hex, cv->side.items[i].name, err);
-    }
-    return st;
-}
-
-static enum tp_status sha256_task(struct tp_pool *pool, void *job, void *worker, const struct tp_task *task,
-                                  struct tp_error *err)
-{
-    (void)worker;
-    struct tp_conversion *cv = job;
-    return sha256_file(cv, cv->plan.files[task->file].name, cv->sha256[task->file], pool, err);
-}
-
-static const char *sha256_file_name(void *job, uint32_t file)
-{
-    const struct tp_conversion *cv = job;
-    return file < cv->plan.file_count ? cv->plan.files[file].name : "";
-}
-
-/* A task a file: SHA-256 knows no parallel form. */
-static enum tp_status sha256_files(struct tp_conversion *cv, struct tp_error *err)
-{
-    size_t n = cv->plan.file_count;
-    struct tp_task_list list = {.tasks = calloc(n + 1, sizeof *list.tasks),
-                                .file_first = calloc(n + 1, sizeof *list.file_first),
-                                .count = n,
-                                .file_count = (uint32_t)n};
-    unsigned workers = cv->budget.workers < n ? cv->budget.workers : (unsigned)n;
-    void **states = calloc(workers + 1u, sizeof *states);
-    struct tp_pool_config config = {.workers = workers,
-                                    .worker_states = states,
-                                    .run = sha256_task,
-                                    .job = cv,
-                                    .progress = cv->options.progress,
-                                    .progress_user = cv->options.progress_user,
-                                    .phase = TP_PHASE_HASH,
-                                    .file_name = sha256_file_name};
-    enum tp_status st = list.tasks && list.file_first && states ? TP_OK : tp_fail_nomem(err);
-    for (uint32_t i = 0; i < n && !st; i++) {
-        list.tasks[i].file = list.file_first[i] = i;
-        list.file_first[i + 1] = i + 1;
-        config.total_bytes += cv->plan.files[i].size_bytes;
-    }
-    if (!st)
-        st = tp_pool_run(&config, &list, err);
-    free(states);
-    tp_tasks_release(&list);
-    return st;
-}
-
-static const struct tp_stats *stats_of(void *user, uint32_t result)
-{
-    const struct tp_conversion *cv = user;
-    return &cv->results[result].stats;
-}
-
-static enum tp_status fill_manifest(struct tp_conversion *cv, struct tp_text_file *file, struct tp_error *err)
-{
-    struct tp_cast_row *casts;
-    size_t cast_count;
-    enum tp_status st = tp_report_casts(&casts, &cast_count, &cv->plan, cv->results, err);
-    if (st)
-        return st;
-    struct tp_manifest_facts facts = {.source = cv->source,
-                                      .options = &cv->options,
-                                      .layout = cv->format->name,
-                                      .source_prints = cv->prints,
-                                      .block_digests = cv->digests,
-                                      .framing_digests = cv->framing,
-                                      .sha256 = (const char(*)[TP_SHA256_HEX])cv->sha256,
-                                      .stats_of = stats_of,
-                                      .user = cv,
-                                      .side_files = cv->side.items,
-                                      .side_count = cv->side.count,
-                                      .casts = casts,
-                                      .cast_count = cast_count};
-    st = tp_manifest_write(&cv->plan, &facts, tp_text_file_write, file, err);
-    free(casts);
-    return st;
-}
-
-static enum tp_status sync_files(struct tp_conversion *cv, struct tp_error *err)
-{
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < cv->plan.file_count && !st && cv->options.sync; i++) {
-        int fd = -1;
-        char *path = tp_path_join(cv->outdir.work, cv->plan.files[i].name);
-        st = path ? tp_file_open_write(&fd, path, err) : tp_fail_nomem(err);
-        if (!st)
-            st = tp_file_sync(fd, path, err);
-        tp_fd_close(fd);
-        free(path);
-    }
-    return st;
-}
-
-/* Everything but the data, the manifest last. */
-static enum tp_status finish(struct tp_conversion *cv, struct tp_error *err)
-{
-    const char *index = cv->format->index_name(&cv->plan);
-    enum tp_status st = sync_files(cv, err);
-    if (!st)
-        st = tp_source_prints(&cv->prints, cv->source, &cv->kernels, err);
-    if (!st)
-        st = tp_side_copy(&cv->side, cv->source, cv->outdir.work, &cv->kernels, cv->options.sync, err);
-    if (!st && index)
-        st = write_small(cv, index, fill_index, true, err);
-    if (!st)
-        st = write_small(cv, ATTRIBUTES_NAME, fill_attributes, true, err);
-    if (!st)
-        st = hash_framing(cv, err);
-    if (!st && cv->options.sha256)
-        st = sha256_files(cv, err);
-    if (!st && cv->options.sha256)
-        st = write_small(cv, SUMS_NAME, fill_sums, true, err);
-    return st ? st : write_small(cv, TP_MANIFEST_NAME, fill_manifest, false, err);
-}
-
 /* ---- run: the proof ---- */
 
 /* Read back what was written, before it gets its name. */
 static enum tp_status read_back(struct tp_conversion *cv, struct tp_convert_report *report, struct tp_error *err)
 {
     struct tp_verify_options options = {.model = cv->outdir.work,
+                                        .unfinished = true,
                                         .workers = cv->budget.workers,
                                         .max_memory_bytes = cv->options.max_memory_bytes,
                                         .difference_limit = 10,
@@ -587,21 +478,28 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
     if (!st)
         st = create_files(cv, err);
     if (!st)
+        st = link_files(cv, err);
+    if (!st)
+        st = note_links(cv, err);
+    if (!st)
         st = move_data(cv, err);
     report->convert_s = tp_host_clock_s() - begin;
     if (!st)
         st = tp_report_fill(report, &cv->plan, cv->source, cv->results, err);
+    report->symbolic_count = cv->outdir.in_place ? 0 : cv->symbolic_count;
     if (!st)
         st = refuse_overflow(cv, report, err);
     begin = tp_host_clock_s();
     if (!st)
-        st = finish(cv, err);
+        st = tp_conversion_finish(cv, err);
     report->hash_s = tp_host_clock_s() - begin;
     report->workers = cv->budget.workers;
     free_tables(cv); /* the check must fit into the same memory */
     tp_checkpoint_forget(cv->source);
     if (!st && !cv->options.skip_verify)
         st = read_back(cv, report, err);
+    if (!st && cv->outdir.in_place)
+        st = unlink_files(cv, err);
     return st ? st : tp_outdir_commit(&cv->outdir, err);
 }
 
@@ -610,7 +508,7 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     struct tp_convert_report own = {.array_count = 0};
     struct tp_convert_report *r = report ? report : &own;
     *r = (struct tp_convert_report){.array_count = 0};
-    if (cv->plan.file_count == 0)
+    if (!cv->plan.source)
         return tp_fail(err, TP_ERR_USAGE, "this conversion has run already");
     enum tp_status st = check_space(cv, err);
     if (!st)
@@ -618,7 +516,9 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     if (st)
         return st;
     for (size_t i = 0; i < cv->plan.file_count; i++)
-        r->written_bytes += cv->plan.files[i].size_bytes;
+        r->written_bytes += cv->plan.files[i].is_linked ? 0 : cv->plan.files[i].size_bytes;
+    r->referred_bytes = cv->totals.referred_bytes;
+    r->linked_file_count = cv->totals.linked_file_count;
     st = convert(cv, r, err);
     if (st)
         tp_outdir_discard(&cv->outdir);

@@ -32,10 +32,10 @@ static enum tp_status differ(struct tp_derive *d, const char *name, size_t name_
 }
 
 /* How elements of dtype `from` become `to`; false when no conversion of ours does that. */
-static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, struct tp_logical *l)
+static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_piece *piece, struct tp_logical *l)
 {
-    a->source_dtype = (uint8_t)from;
-    a->op = TP_OP_COPY;
+    piece->source_dtype = (uint8_t)from;
+    piece->op = TP_OP_COPY;
     l->dtype = (uint8_t)from;
     if (from == to) {
         if (tp_dtype_bits(from) < 8)
@@ -43,11 +43,11 @@ static bool find_op(enum tp_dtype from, enum tp_dtype to, struct tp_array *a, st
         return true;
     }
     if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_dtype_class(to) == TP_CLASS_FLOAT) {
-        a->op = TP_OP_CAST;
+        piece->op = TP_OP_CAST;
         return to != TP_F64;
     }
     if (from == TP_F4 && to == TP_F4_UNPACKED) {
-        a->op = TP_OP_UNPACK_F4;
+        piece->op = TP_OP_UNPACK_F4;
         return true;
     }
     l->dtype = TP_U8; /* --compat: bytes under another name */
@@ -79,13 +79,31 @@ static bool same_view(enum tp_dtype view, enum tp_dtype from, enum tp_dtype to)
     return view != TP_DTYPE_NONE && strcmp(tp_dtype_numpy_name(view), tp_dtype_numpy_name(from)) == 0;
 }
 
+/* How much of an array's name are the keys that wrap the tree; more than there is when they are not there. */
+static size_t wrap_len(const struct tp_derive *d, const char *name, size_t name_len)
+{
+    const char *wrap = d->options ? d->options->wrap : NULL;
+    size_t len = wrap ? strlen(wrap) : 0;
+    if (!wrap)
+        return 0;
+    if (name_len <= len || name[len] != '.')
+        return SIZE_MAX;
+    for (size_t i = 0; i < len; i++)
+        if (name[i] != (wrap[i] == '/' ? '.' : wrap[i]))
+            return SIZE_MAX;
+    return len + 1;
+}
+
 /* The array of one model tensor: its piece is the whole logical tensor of its name. */
 static enum tp_status derive_array(struct tp_derive *d, const struct expected *x, struct tp_array *a,
                                    const struct tp_tensor *model, bool *known, struct tp_error *err)
 {
     char what[512], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
-    const char *file = tp_checkpoint_file(d->model, model->extents[0].file)->name;
-    uint32_t found = tp_name_index_find(&x->names, name_of, &x->plan, model->name, model->name_len);
+    const char *file = tp_checkpoint_tensor_file(d->model, model);
+    size_t skip = wrap_len(d, model->name, model->name_len);
+    uint32_t found = skip > model->name_len ? TP_NAME_NONE
+                                            : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip,
+                                                                 model->name_len - skip);
     struct tp_logical *l = &d->plan->logicals[d->plan->logical_count];
     *known = false;
     if (found == TP_NAME_NONE)
@@ -97,7 +115,8 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
                  tp_dtype_numpy_name(to), tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));
         return differ(d, model->name, model->name_len, file, what);
     }
-    if (!find_op(from, to, a, l)) {
+    struct tp_piece made = {.logical = (uint32_t)d->plan->logical_count, .run_elems = a->elem_count};
+    if (!find_op(from, to, &made, l)) {
         snprintf(what, sizeof what, "is %s, which %s in the source cannot become", tp_dtype_numpy_name(to),
                  tp_dtype_numpy_name(from));
         return differ(d, model->name, model->name_len, file, what);
@@ -116,10 +135,12 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
     struct tp_piece *piece = tp_arena_alloc(&d->plan->arena, sizeof *piece);
     if (!piece)
         return tp_fail_nomem(err);
-    *piece = (struct tp_piece){.logical = (uint32_t)d->plan->logical_count++, .run_elems = a->elem_count};
+    *piece = made;
+    d->plan->logical_count++;
     a->pieces = piece;
     a->piece_count = 1;
     d->plan->decoded_count += l->decoded != NULL;
+    d->plan->chunked_count += l->tensor->chunks != NULL;
     *known = true;
     return TP_OK;
 }
@@ -148,7 +169,9 @@ static enum tp_status check_all_there(struct tp_derive *d, const struct expected
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < x->plan.logical_count && !st; i++) {
         const struct tp_logical *l = &x->plan.logicals[i];
-        if (!tp_checkpoint_find(d->model, tp_logical_name(l)))
+        char name[TP_NAME_MAX_BYTES + 1];
+        tp_path_join_keys(name, x->plan.arrays[i].path, x->plan.arrays[i].path_len, '.');
+        if (!tp_checkpoint_find(d->model, name))
             st = differ(d, tp_logical_name(l), tp_logical_name_len(l), "", "is missing: the source has it");
     }
     return st;

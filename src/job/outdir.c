@@ -1,60 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "job/outdir.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "job/outdir_state.h"
 #include "manifest/listed.h"
+#include "os/tree.h"
 #include "tensorport/text.h"
-
-#define PARTIAL_SUFFIX ".tensorport-partial"
-#define MARKER_NAME "UNFINISHED.txt"
-#define OLD_MANIFEST "manifest.old.json"
 
 static const char marker_text[] =
     "TensorPort is working here, or was stopped while it did. Nothing in this folder is a finished\n"
     "checkpoint. `tensorport convert --overwrite` starts again; the folder may also be deleted.\n";
-
-static bool is_there(const char *folder, const char *name)
-{
-    char *path = tp_path_join(folder, name);
-    enum tp_path_kind kind = TP_PATH_ABSENT;
-    bool there = path && !tp_path_kind_of(&kind, path, NULL) && kind != TP_PATH_ABSENT;
-    free(path);
-    return there;
-}
-
-/* Does the folder hold a manifest.json of ours? The first bytes tell: the writer always begins so. */
-static bool has_our_manifest(const char *folder)
-{
-    static const char begin[] = "{\"format\":\"tensorport\"";
-    char head[sizeof begin - 1];
-    char *path = tp_path_join(folder, TP_MANIFEST_NAME);
-    struct tp_file_id id;
-    int fd = -1;
-    bool ours = path && !tp_file_open_read(&fd, path, &id, NULL) && id.size_bytes >= sizeof head &&
-                !tp_file_read_at(fd, head, sizeof head, 0, path, NULL) && memcmp(head, begin, sizeof head) == 0;
-    tp_fd_close(fd);
-    free(path);
-    return ours;
-}
-
-/* One of our marks, or nothing at all: a kill just before the first file, or after the last. */
-static bool is_our_partial(const char *work)
-{
-    struct tp_names names = {0};
-    bool empty = !tp_folder_list(&names, work, NULL) && names.count == 0;
-    tp_names_release(&names);
-    return empty || is_there(work, MARKER_NAME) || has_our_manifest(work) || is_there(work, OLD_MANIFEST);
-}
-
-/* Killed (or stopped by an error) while files were renamed: what is left in the work folder is all there is of them. */
-static bool is_exchanging(const struct tp_outdir *dir)
-{
-    return dir->inside &&
-           (is_there(dir->work, OLD_MANIFEST) || (has_our_manifest(dir->work) && !is_there(dir->work, MARKER_NAME)));
-}
 
 static enum tp_status refuse_foreign(const struct tp_names *names, const char *output, struct tp_error *err)
 {
@@ -72,9 +29,9 @@ static enum tp_status check_folder(struct tp_outdir *dir, bool overwrite, struct
     enum tp_status st = tp_folder_list(&names, dir->final, err);
     if (st)
         return st;
-    bool only_partial = names.count == 1 && strcmp(names.items[0], PARTIAL_SUFFIX) == 0;
+    bool only_partial = names.count == 1 && strcmp(names.items[0], TP_PARTIAL_SUFFIX) == 0;
     if (names.count > 0 && !only_partial) {
-        if (!has_our_manifest(dir->final) && !is_exchanging(dir))
+        if (!tp_outdir_has_manifest(dir->final) && !tp_outdir_is_exchanging(dir))
             st = refuse_foreign(&names, dir->final, err);
         else if (!overwrite) {
             tp_fail(err, TP_ERR_EXISTS, "the output folder already holds a checkpoint that TensorPort made");
@@ -84,6 +41,18 @@ static enum tp_status check_folder(struct tp_outdir *dir, bool overwrite, struct
     }
     tp_names_release(&names);
     return st;
+}
+
+/* The source's own folder may hold anything but a checkpoint of ours. */
+static enum tp_status check_in_place(const struct tp_outdir *dir, struct tp_error *err)
+{
+    if (!dir->inside)
+        return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the folder to write into does not exist"), dir->final);
+    if (tp_outdir_is_exchanging(dir) || !tp_outdir_has_manifest(dir->final))
+        return TP_OK;
+    tp_fail(err, TP_ERR_EXISTS, "the folder already holds a checkpoint that TensorPort made");
+    tp_err_path(err, TP_ERR_EXISTS, dir->final);
+    return tp_err_hint(err, TP_ERR_EXISTS, "--link in-place replaces nothing: remove that checkpoint's files first");
 }
 
 static char *concat(const char *a, const char *b)
@@ -117,20 +86,23 @@ static bool has_name(const char *path)
 static enum tp_status check_partial(const struct tp_outdir *dir, bool overwrite, struct tp_error *err)
 {
     enum tp_path_kind kind;
-    enum tp_status st = tp_path_kind_of(&kind, dir->work, err);
+    enum tp_status st = tp_path_kind_of_itself(&kind, dir->work, err); /* a link there is none of ours */
     if (st || kind == TP_PATH_ABSENT)
         return st;
-    if (overwrite && kind == TP_PATH_FOLDER && is_our_partial(dir->work))
+    if (overwrite && kind == TP_PATH_FOLDER && tp_outdir_is_partial(dir->work))
         return TP_OK;
+    bool exchanging = kind == TP_PATH_FOLDER && tp_outdir_is_exchanging(dir);
     tp_fail(err, TP_ERR_EXISTS, "an unfinished conversion lies here");
     tp_err_path(err, TP_ERR_EXISTS, dir->work);
-    return tp_err_hint(err, TP_ERR_EXISTS, "--overwrite starts again (or delete that folder)");
+    return tp_err_hint(err, TP_ERR_EXISTS, "%s",
+                       exchanging ? "its files are complete and partly in place: --overwrite finishes that first"
+                                  : "--overwrite starts again (or delete that folder)");
 }
 
-enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool sync,
+enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool overwrite, bool in_place, bool sync,
                                struct tp_error *err)
 {
-    *dir = (struct tp_outdir){.final = trimmed(output), .overwrite = overwrite, .sync = sync};
+    *dir = (struct tp_outdir){.final = trimmed(output), .overwrite = overwrite, .in_place = in_place, .sync = sync};
     if (!dir->final)
         return tp_fail_nomem(err);
     enum tp_path_kind kind;
@@ -142,95 +114,42 @@ enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, bool o
     if (kind == TP_PATH_ABSENT && !has_name(dir->final))
         return tp_fail(err, TP_ERR_USAGE, "the output has no name");
     dir->inside = kind == TP_PATH_FOLDER;
-    dir->work = dir->inside ? tp_path_join(dir->final, PARTIAL_SUFFIX) : concat(dir->final, PARTIAL_SUFFIX);
+    dir->work = dir->inside ? tp_path_join(dir->final, TP_PARTIAL_SUFFIX) : concat(dir->final, TP_PARTIAL_SUFFIX);
     if (!dir->work)
         return tp_fail_nomem(err);
-    if (dir->inside)
+    if (in_place)
+        st = check_in_place(dir, err);
+    else if (dir->inside)
         st = check_folder(dir, overwrite, err);
     return st ? st : check_partial(dir, overwrite, err);
 }
 
-static enum tp_status read_manifest_in(struct tp_manifest *m, const char *folder, const char *name,
-                                       struct tp_error *err)
-{
-    char *path = tp_path_join(folder, name);
-    enum tp_status st = path ? tp_manifest_read(m, path, err) : tp_fail_nomem(err);
-    free(path);
-    return st;
-}
-
-static enum tp_status check_listed(const struct tp_outdir *dir, const struct tp_manifest *manifests, size_t n,
-                                   const char *const *names, size_t count, struct tp_error *err)
-{
-    struct tp_listed ours = {.count = 0};
-    bool ok = !has_our_manifest(dir->final) || tp_listed_add(&ours, TP_MANIFEST_NAME);
-    for (size_t i = 0; i < n && ok; i++)
-        ok = tp_listed_add_all(&ours, &manifests[i]);
-    tp_listed_sort(&ours);
-    enum tp_status st = ok ? TP_OK : tp_fail_nomem(err);
-    for (size_t i = 0; i < count && !st; i++) {
-        char shown[256];
-        if (!is_there(dir->final, names[i]) || tp_listed_has(&ours, names[i]))
-            continue;
-        st = tp_fail(err, TP_ERR_EXISTS,
-                     "the output folder holds a file '%s' that TensorPort did not make and would replace",
-                     tp_text_printable(shown, sizeof shown, names[i], strlen(names[i])));
-        tp_err_path(err, st, dir->final);
-    }
-    tp_listed_release(&ours);
-    return st;
-}
-
-/* Ours is what the manifest lists; during an exchange, what the old one or the new one lists. */
-enum tp_status tp_outdir_check_names(const struct tp_outdir *dir, const char *const *names, size_t count,
-                                     struct tp_error *err)
-{
-    if (!dir->inside)
-        return TP_OK;
-    struct tp_manifest manifests[3] = {{.file_count = 0}};
-    bool exchanging = is_exchanging(dir);
-    enum tp_status st = TP_OK;
-    if (has_our_manifest(dir->final))
-        st = read_manifest_in(&manifests[0], dir->final, TP_MANIFEST_NAME, err);
-    if (!st && exchanging && is_there(dir->work, TP_MANIFEST_NAME))
-        st = read_manifest_in(&manifests[1], dir->work, TP_MANIFEST_NAME, err);
-    if (!st && exchanging && is_there(dir->work, OLD_MANIFEST))
-        st = read_manifest_in(&manifests[2], dir->work, OLD_MANIFEST, err);
-    if (!st)
-        st = check_listed(dir, manifests, 3, names, count, err);
-    for (size_t i = 0; i < 3; i++)
-        tp_manifest_release(&manifests[i]);
-    return st;
-}
-
 /* ---- doing ---- */
 
-static enum tp_status remove_in(const char *folder, const char *name, struct tp_error *err)
-{
-    char *path = tp_path_join(folder, name);
-    enum tp_status st = path ? tp_path_remove(path, err) : tp_fail_nomem(err);
-    free(path);
-    return st;
-}
-
-/* The marker goes last, and the manifest before it (a commit has taken the marker already): one of our marks is there
- * until nothing else is. */
+/* The whole tree, the marker last, and the manifest before it (a commit has taken the marker already): one of our marks
+ * is there until nothing else is. */
 static enum tp_status empty_work(const struct tp_outdir *dir, struct tp_error *err)
 {
+    static const char *const marks[] = {TP_OLD_MANIFEST, TP_LAST_FOLDER "/", TP_MANIFEST_NAME, TP_MARKER_NAME};
     struct tp_names names = {0};
-    enum tp_status st = tp_folder_list(&names, dir->work, err);
-    for (size_t i = 0; i < names.count && !st; i++)
-        if (strcmp(names.items[i], MARKER_NAME) != 0 && strcmp(names.items[i], TP_MANIFEST_NAME) != 0)
-            st = remove_in(dir->work, names.items[i], err);
+    enum tp_status st = tp_tree_list(&names, dir->work, err);
+    for (size_t i = 0; i < names.count && !st; i++) {
+        const char *name = names.items[i];
+        bool is_mark = false;
+        for (size_t k = 0; k < TP_COUNT_OF(marks); k++)
+            is_mark = is_mark || strcmp(name, marks[k]) == 0;
+        if (!is_mark)
+            st = tp_tree_remove(dir->work, name, err);
+    }
     tp_names_release(&names);
-    if (!st)
-        st = remove_in(dir->work, TP_MANIFEST_NAME, err);
-    return st ? st : remove_in(dir->work, MARKER_NAME, err);
+    for (size_t k = 0; k < TP_COUNT_OF(marks) && !st; k++)
+        st = tp_tree_remove(dir->work, marks[k], err);
+    return st;
 }
 
 static enum tp_status write_marker(const struct tp_outdir *dir, struct tp_error *err)
 {
-    char *path = tp_path_join(dir->work, MARKER_NAME);
+    char *path = tp_path_join(dir->work, TP_MARKER_NAME);
     int fd = -1;
     enum tp_status st = path ? tp_file_create(&fd, path, 0, err) : tp_fail_nomem(err);
     if (!st)
@@ -240,14 +159,25 @@ static enum tp_status write_marker(const struct tp_outdir *dir, struct tp_error 
     return st;
 }
 
+/* What a kill interrupted: the new files were complete. */
+static enum tp_status finish_exchange(struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = tp_outdir_commit(dir, err);
+    if (st || !dir->in_place)
+        return st;
+    tp_fail(err, TP_ERR_EXISTS, "an interrupted conversion into this folder was finished; its checkpoint is complete");
+    tp_err_path(err, TP_ERR_EXISTS, dir->final);
+    return tp_err_hint(err, TP_ERR_EXISTS, "--link in-place replaces nothing, so this run ends here");
+}
+
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_path_kind kind;
     enum tp_status st = check_partial(dir, dir->overwrite, err); /* again: another run may have begun since */
-    if (!st && is_exchanging(dir))
-        st = tp_outdir_commit(dir, err); /* finish what a kill interrupted: the new files were complete */
+    if (!st && tp_outdir_is_exchanging(dir))
+        st = finish_exchange(dir, err);
     if (!st)
-        st = tp_path_kind_of(&kind, dir->work, err);
+        st = tp_path_kind_of_itself(&kind, dir->work, err);
     if (!st && kind == TP_PATH_FOLDER) {
         st = empty_work(dir, err);
         if (!st)
@@ -258,23 +188,22 @@ enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
     return st ? st : write_marker(dir, err);
 }
 
-/* Delete what the old manifest lists and the new one does not: the rest is replaced by the renames that follow. Done
- * again after a kill, it finds nothing more to do. */
+/* Delete what the old manifest lists. A name that the new one lists too and that is not in the work folder any more has
+ * been moved before a kill: that is the new file. */
 static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *err)
 {
     struct tp_manifest old = {.file_count = 0}, new = {.file_count = 0};
-    enum tp_status st = read_manifest_in(&old, dir->work, OLD_MANIFEST, err);
+    enum tp_status st = tp_outdir_read_manifest(&old, dir->work, TP_OLD_MANIFEST, err);
     if (!st)
-        st = read_manifest_in(&new, dir->work, TP_MANIFEST_NAME, err);
+        st = tp_outdir_read_manifest(&new, dir->work, TP_MANIFEST_NAME, err);
     struct tp_listed kept = {.count = 0}, gone = {.count = 0};
-    bool ok =
-        tp_listed_add(&kept, TP_MANIFEST_NAME) && tp_listed_add_all(&kept, &new) && tp_listed_add_all(&gone, &old);
+    bool ok = tp_listed_add_all(&kept, &new) && tp_listed_add_all(&gone, &old);
     if (!st && !ok)
         st = tp_fail_nomem(err);
     tp_listed_sort(&kept);
     for (size_t i = 0; i < gone.count && !st; i++)
-        if (!tp_listed_has(&kept, gone.names[i]))
-            st = remove_in(dir->final, gone.names[i], err);
+        if (!tp_listed_has(&kept, gone.names[i]) || tp_outdir_has(dir->work, gone.names[i]))
+            st = tp_tree_remove(dir->final, gone.names[i], err);
     tp_listed_release(&kept);
     tp_listed_release(&gone);
     tp_manifest_release(&old);
@@ -282,26 +211,86 @@ static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *e
     return st;
 }
 
-static enum tp_status move_as(const char *from_dir, const char *from, const char *to_dir, const char *to,
-                              struct tp_error *err)
+static enum tp_status list_last(struct tp_names *names, char **folder, const struct tp_outdir *dir,
+                                struct tp_error *err)
 {
-    char *source = tp_path_join(from_dir, from), *target = tp_path_join(to_dir, to);
-    enum tp_status st = source && target ? tp_path_rename(source, target, err) : tp_fail_nomem(err);
-    free(source);
-    free(target);
+    *folder = tp_path_join(dir->work, TP_LAST_FOLDER);
+    if (!*folder)
+        return tp_fail_nomem(err);
+    return tp_outdir_has(dir->work, TP_LAST_FOLDER) ? tp_tree_list(names, *folder, err) : TP_OK;
+}
+
+static bool is_folder_name(const char *name)
+{
+    return name[strlen(name) - 1] == '/';
+}
+
+/* For each name that goes last: away with the old file of that name, or here with the new one. */
+static enum tp_status each_last(const struct tp_outdir *dir, bool moves, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    char *folder = NULL;
+    enum tp_status st = list_last(&names, &folder, dir, err);
+    for (size_t i = 0; i < names.count && !st; i++) {
+        const char *name = names.items[i];
+        if (!is_folder_name(name))
+            st = moves ? tp_tree_move(folder, name, dir->final, name, err) : tp_tree_remove(dir->final, name, err);
+    }
+    if (!st && moves && dir->sync && names.count > 0)
+        st = tp_tree_sync(dir->final, &names, err);
+    tp_names_release(&names);
+    free(folder);
     return st;
 }
 
-/* Everything but the manifests and the marker. */
+/* Is the manifest in `final` the old one? A kill between the two steps of a move leaves one file with two names. */
+static bool has_old_manifest(const struct tp_outdir *dir)
+{
+    if (!dir->overwrite || dir->in_place || !tp_outdir_has_manifest(dir->final))
+        return false;
+    char *there = tp_path_join(dir->final, TP_MANIFEST_NAME), *taken = tp_path_join(dir->work, TP_OLD_MANIFEST);
+    bool old = !tp_outdir_has(dir->work, TP_OLD_MANIFEST) || (there && taken && tp_path_same(there, taken));
+    free(there);
+    free(taken);
+    return old;
+}
+
+/* The old manifest goes first, then what says that all is there: what they speak of is still whole then. */
+static enum tp_status take_old(const struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = TP_OK;
+    if (has_old_manifest(dir))
+        st = tp_tree_move(dir->final, TP_MANIFEST_NAME, dir->work, TP_OLD_MANIFEST, err);
+    if (st || !tp_outdir_has(dir->work, TP_OLD_MANIFEST))
+        return st;
+    if (dir->sync)
+        st = tp_folder_sync(dir->work, err);
+    if (!st && dir->sync)
+        st = tp_folder_sync(dir->final, err);
+    if (!st)
+        st = each_last(dir, false, err);
+    return st ? st : remove_old(dir, err);
+}
+
+/* One of the names that are ours alone, or the manifest. */
+static bool stays_in_work(const char *name)
+{
+    return strcmp(name, TP_MARKER_NAME) == 0 || strcmp(name, TP_OLD_MANIFEST) == 0 ||
+           strcmp(name, TP_MANIFEST_NAME) == 0 || strncmp(name, TP_LAST_FOLDER "/", sizeof TP_LAST_FOLDER) == 0;
+}
+
+/* Everything else. The folders stay in the work folder, empty: so a run that goes on knows which to sync. */
 static enum tp_status move_files(const struct tp_outdir *dir, struct tp_error *err)
 {
     struct tp_names names = {0};
-    enum tp_status st = tp_folder_list(&names, dir->work, err);
+    enum tp_status st = tp_tree_list(&names, dir->work, err);
     for (size_t i = 0; i < names.count && !st; i++) {
         const char *name = names.items[i];
-        if (strcmp(name, MARKER_NAME) != 0 && strcmp(name, OLD_MANIFEST) != 0 && strcmp(name, TP_MANIFEST_NAME) != 0)
-            st = move_as(dir->work, name, dir->final, name, err);
+        if (!stays_in_work(name) && !is_folder_name(name))
+            st = tp_tree_move(dir->work, name, dir->final, name, err);
     }
+    if (!st && dir->sync)
+        st = tp_tree_sync(dir->final, &names, err);
     tp_names_release(&names);
     return st;
 }
@@ -311,12 +300,12 @@ static enum tp_status check_still_ours(const struct tp_outdir *dir, struct tp_er
 {
     struct tp_names names = {0};
     size_t count = 0;
-    enum tp_status st = tp_folder_list(&names, dir->work, err);
+    enum tp_status st = tp_tree_list(&names, dir->work, err);
     const char **moved = st ? NULL : malloc((names.count + 1) * sizeof *moved);
     if (!st && !moved)
         st = tp_fail_nomem(err);
     for (size_t i = 0; i < names.count && !st; i++)
-        if (strcmp(names.items[i], MARKER_NAME) != 0)
+        if (strcmp(names.items[i], TP_MARKER_NAME) != 0 && !is_folder_name(names.items[i]))
             moved[count++] = names.items[i];
     if (!st)
         st = tp_outdir_check_names(dir, moved, count, err);
@@ -325,27 +314,64 @@ static enum tp_status check_still_ours(const struct tp_outdir *dir, struct tp_er
     return st;
 }
 
+static enum tp_status set_last_aside(const struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = TP_OK;
+    char *folder = tp_path_join(dir->work, TP_LAST_FOLDER);
+    if (!folder)
+        return tp_fail_nomem(err);
+    for (size_t i = 0; i < dir->last.count && !st; i++) {
+        const char *name = dir->last.items[i];
+        st = tp_folder_make(folder, err);
+        if (!st)
+            st = tp_tree_move(dir->work, name, folder, name, err);
+    }
+    free(folder);
+    return st;
+}
+
+static enum tp_status sync_work(const struct tp_outdir *dir, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    enum tp_status st = dir->sync ? tp_tree_list(&names, dir->work, err) : TP_OK;
+    if (!st && dir->sync)
+        st = tp_tree_sync(dir->work, &names, err);
+    tp_names_release(&names);
+    return st;
+}
+
+/* Up to here the work folder is one that was stopped; without the marker it is one whose files are on their way. */
+static enum tp_status begin_exchange(const struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = check_still_ours(dir, err);
+    if (!st)
+        st = set_last_aside(dir, err);
+    if (!st)
+        st = sync_work(dir, err);
+    if (!st)
+        st = tp_tree_remove(dir->work, TP_MARKER_NAME, err);
+    return !st && dir->sync ? tp_folder_sync(dir->work, err) : st;
+}
+
 /* Each step leaves a state from which the whole can be done again: until the new manifest has moved, it lies in the
- * work folder, without the marker; afterwards only the work folder is left to remove. */
+ * work folder, without the marker; afterwards only the last names and the work folder are left. */
 static enum tp_status exchange(const struct tp_outdir *dir, struct tp_error *err)
 {
-    enum tp_status st = is_exchanging(dir) ? TP_OK : check_still_ours(dir, err);
+    enum tp_status st = tp_outdir_is_exchanging(dir) ? TP_OK : begin_exchange(dir, err);
     if (!st)
-        st = remove_in(dir->work, MARKER_NAME, err);
-    if (!st && has_our_manifest(dir->final))
-        st = move_as(dir->final, TP_MANIFEST_NAME, dir->work, OLD_MANIFEST, err);
-    if (!st && is_there(dir->work, OLD_MANIFEST))
-        st = remove_old(dir, err);
+        st = take_old(dir, err);
     if (!st)
         st = move_files(dir, err);
-    if (!st && dir->sync)
-        st = tp_folder_sync(dir->final, err);
-    return st ? st : move_as(dir->work, TP_MANIFEST_NAME, dir->final, TP_MANIFEST_NAME, err);
+    if (!st)
+        st = tp_tree_move(dir->work, TP_MANIFEST_NAME, dir->final, TP_MANIFEST_NAME, err);
+    return !st && dir->sync ? tp_folder_sync(dir->final, err) : st;
 }
 
 static enum tp_status commit_inside(const struct tp_outdir *dir, struct tp_error *err)
 {
-    enum tp_status st = is_there(dir->work, TP_MANIFEST_NAME) ? exchange(dir, err) : TP_OK;
+    enum tp_status st = tp_outdir_has(dir->work, TP_MANIFEST_NAME) ? exchange(dir, err) : TP_OK;
+    if (!st)
+        st = each_last(dir, true, err);
     if (!st)
         st = empty_work(dir, err);
     if (!st)
@@ -370,9 +396,9 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 {
     if (dir->inside)
         return commit_inside(dir, err);
-    enum tp_status st = remove_in(dir->work, MARKER_NAME, err);
-    if (!st && dir->sync)
-        st = tp_folder_sync(dir->work, err);
+    enum tp_status st = tp_tree_remove(dir->work, TP_MARKER_NAME, err);
+    if (!st)
+        st = sync_work(dir, err);
     if (!st)
         st = tp_path_rename(dir->work, dir->final, err);
     return !st && dir->sync ? sync_parent(dir->final, err) : st;
@@ -380,7 +406,7 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 
 void tp_outdir_discard(struct tp_outdir *dir)
 {
-    if (dir->work && !is_exchanging(dir) && is_our_partial(dir->work) && !empty_work(dir, NULL))
+    if (dir->work && !tp_outdir_is_exchanging(dir) && tp_outdir_is_partial(dir->work) && !empty_work(dir, NULL))
         (void)!tp_path_remove(dir->work, NULL);
 }
 
@@ -388,5 +414,6 @@ void tp_outdir_release(struct tp_outdir *dir)
 {
     free(dir->final);
     free(dir->work);
+    tp_list_release(&dir->last);
     *dir = (struct tp_outdir){.final = NULL};
 }

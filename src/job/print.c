@@ -28,21 +28,21 @@ static enum tp_status hash_range(struct printer *p, uint32_t file, uint64_t offs
     return TP_OK;
 }
 
-static enum tp_status print_file(struct printer *p, uint32_t file, struct tp_source_print *print)
+static enum tp_status print_file(struct printer *p, uint32_t file, uint64_t header_bytes,
+                                 struct tp_source_print *print)
 {
-    const struct tp_file_info *info = tp_checkpoint_file(p->ck, file);
-    uint64_t data = info->size_bytes - info->header_bytes;
+    uint64_t data = tp_checkpoint_file(p->ck, file)->size_bytes - header_bytes;
     tp_hasher_reset(p->hasher);
-    enum tp_status st = hash_range(p, file, 0, info->header_bytes);
+    enum tp_status st = hash_range(p, file, 0, header_bytes);
     print->header = tp_hasher_digest(p->hasher);
     tp_hasher_reset(p->hasher);
     if (!st && data <= SAMPLE_COUNT * SAMPLE_BYTES) {
-        st = hash_range(p, file, info->header_bytes, data);
+        st = hash_range(p, file, header_bytes, data);
     } else {
         uint64_t last = data - SAMPLE_BYTES; /* start of block 63; spread without overflow: quotient and rest apart */
         for (uint64_t i = 0; i < SAMPLE_COUNT && !st; i++) {
             uint64_t start = last / (SAMPLE_COUNT - 1) * i + last % (SAMPLE_COUNT - 1) * i / (SAMPLE_COUNT - 1);
-            st = hash_range(p, file, info->header_bytes + start, SAMPLE_BYTES);
+            st = hash_range(p, file, header_bytes + start, SAMPLE_BYTES);
         }
     }
     print->sample = tp_hasher_digest(p->hasher);
@@ -57,12 +57,22 @@ enum tp_status tp_source_prints(struct tp_source_print **out, const struct tp_ch
     struct tp_source_print *prints = calloc((size_t)count + 1, sizeof *prints);
     enum tp_status st = p.hasher && p.window && prints ? TP_OK : tp_fail_nomem(err);
     for (uint32_t i = 0; i < count && !st; i++)
-        st = print_file(&p, i, &prints[i]);
+        st = print_file(&p, i, tp_checkpoint_file(ck, i)->header_bytes, &prints[i]);
     free(p.window);
     tp_hasher_free(p.hasher);
     if (st)
         free(prints);
     else
         *out = prints;
+    return st;
+}
+
+enum tp_status tp_source_print_one(struct tp_source_print *out, const struct tp_checkpoint *ck, uint32_t file,
+                                   uint64_t header_bytes, const struct tp_kernels *kernels, struct tp_error *err)
+{
+    struct printer p = {.ck = ck, .hasher = tp_hasher_new(kernels), .window = malloc(WINDOW_BYTES), .err = err};
+    enum tp_status st = p.hasher && p.window ? print_file(&p, file, header_bytes, out) : tp_fail_nomem(err);
+    free(p.window);
+    tp_hasher_free(p.hasher);
     return st;
 }

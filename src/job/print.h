@@ -10,4 +10,8 @@
 enum tp_status tp_source_prints(struct tp_source_print **out, const struct tp_checkpoint *ck,
                                 const struct tp_kernels *kernels, struct tp_error *err);
 
+/* Of one file, whose header has so many bytes (at most the file's size). */
+enum tp_status tp_source_print_one(struct tp_source_print *out, const struct tp_checkpoint *ck, uint32_t file,
+                                   uint64_t header_bytes, const struct tp_kernels *kernels, struct tp_error *err);
+
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "checkpoint/describe.h"
 #include "tensorport/text.h"
 
 /* The row of an array, a new one when it is the first of its kind; NULL: no memory. */
@@ -13,12 +14,12 @@ static struct tp_cast_row *row_of(struct tp_cast_row **rows, size_t *count, size
                                   const char *scheme)
 {
     for (size_t i = 0; i < *count; i++)
-        if ((*rows)[i].scheme == scheme && (*rows)[i].from == a->source_dtype && (*rows)[i].to == a->dtype)
+        if ((*rows)[i].scheme == scheme && (*rows)[i].from == tp_array_source_dtype(a) && (*rows)[i].to == a->dtype)
             return &(*rows)[i];
     if (!tp_array_grow(rows, capacity, *count + 1, sizeof **rows))
         return NULL;
     (*rows)[*count] =
-        (struct tp_cast_row){.scheme = scheme, .from = (enum tp_dtype)a->source_dtype, .to = (enum tp_dtype)a->dtype};
+        (struct tp_cast_row){.scheme = scheme, .from = tp_array_source_dtype(a), .to = (enum tp_dtype)a->dtype};
     return &(*rows)[(*count)++];
 }
 
@@ -41,8 +42,8 @@ enum tp_status tp_report_casts(struct tp_cast_row **rows, size_t *count, const s
     *count = 0;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        const struct tp_decoded *d = plan->logicals[a->pieces[0].logical].decoded;
-        if (a->op != TP_OP_CAST && !d)
+        const struct tp_decoded *d = tp_array_decoded(plan, a);
+        if (tp_array_op(a) != TP_OP_CAST && !d)
             continue;
         struct tp_cast_row *row = row_of(rows, count, &capacity, a, d ? d->scheme->name : NULL);
         if (!row)
@@ -83,7 +84,7 @@ static bool fill_row(struct tp_value_row *row, const struct tp_array *a, const s
         memcpy(memory, a->shape, shape_bytes);
     memcpy(memory + shape_bytes, shown, name_bytes);
     *row = (struct tp_value_row){.name = (char *)memory + shape_bytes,
-                                 .from = (enum tp_dtype)a->source_dtype,
+                                 .from = tp_array_source_dtype(a),
                                  .to = (enum tp_dtype)a->dtype,
                                  .overflow_count = s->overflow_count,
                                  .flushed_count = s->flushed_count,
@@ -100,7 +101,7 @@ static enum tp_status fill_values(struct tp_convert_report *report, const struct
     size_t capacity = 0;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        const struct tp_stats *s = a->op == TP_OP_CAST ? &results[a->result].stats : NULL;
+        const struct tp_stats *s = tp_array_op(a) == TP_OP_CAST ? &results[a->result].stats : NULL;
         if (!s || (s->overflow_count == 0 && s->flushed_count == 0))
             continue;
         if (!tp_array_grow(&report->values, &capacity, report->value_count + 1, sizeof *report->values) ||
@@ -150,7 +151,7 @@ static bool note_bools(struct tp_list *notes, const struct tp_plan *plan, const 
 {
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        if (a->source_dtype != TP_BOOL || results[a->result].odd_bool_count == 0)
+        if (tp_array_source_dtype(a) != TP_BOOL || results[a->result].odd_bool_count == 0)
             continue;
         char name[TP_NAME_MAX_BYTES + 1], shown[256];
         tp_path_join_keys(name, a->path, a->path_len, '.');
@@ -159,6 +160,24 @@ static bool note_bools(struct tp_list *notes, const struct tp_plan *plan, const 
             return false;
     }
     return true;
+}
+
+/* NaN codes, and with --nan-scales NaN scales, make NaN values: nobody meant them. */
+static bool note_nans(struct tp_list *notes, const struct tp_plan *plan, const struct tp_result *results)
+{
+    uint64_t values = 0;
+    struct tp_name_list names = {.count = 0};
+    for (size_t i = 0; i < plan->array_count; i++) {
+        const struct tp_array *a = &plan->arrays[i];
+        char name[TP_NAME_MAX_BYTES + 1], shown[TP_NAME_TEXT];
+        if (a->result == TP_NONE || !tp_array_decoded(plan, a) || results[a->result].stats.nan_count == 0)
+            continue;
+        tp_path_join_keys(name, a->path, a->path_len, '.');
+        values += results[a->result].stats.nan_count;
+        tp_name_list_add(&names, tp_describe_name(shown, name, a->path_len));
+    }
+    return values == 0 || tp_list_add(notes, "warning: %" PRIu64 " values of %zu decoded weights are NaN: %s", values,
+                                      names.count, tp_name_list_text(&names));
 }
 
 static bool note_views(struct tp_list *notes, const struct tp_plan *plan)
@@ -182,7 +201,7 @@ static enum tp_status fill_notes(struct tp_convert_report *report, const struct 
     bool ok = true;
     for (size_t i = 0; i < plan->notes.count && ok; i++)
         ok = tp_list_add(&notes, "%s", plan->notes.items[i]);
-    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_bools(&notes, plan, results);
+    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_nans(&notes, plan, results) && note_bools(&notes, plan, results);
     report->notes = notes.items;
     report->note_count = notes.count;
     return ok ? TP_OK : tp_fail_nomem(err);
@@ -194,7 +213,7 @@ enum tp_status tp_report_fill(struct tp_convert_report *report, const struct tp_
     report->array_count = (uint32_t)plan->array_count;
     report->file_count = (uint32_t)plan->file_count;
     report->parameter_count = plan->parameter_count;
-    report->read_bytes = plan->read_bytes;
+    report->read_bytes = plan->read_bytes > report->referred_bytes ? plan->read_bytes - report->referred_bytes : 0;
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
         report->dtype_count[a->dtype]++;

@@ -2,8 +2,10 @@
 #include "job/textfile.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "os/file.h"
+#include "os/tree.h"
 
 enum tp_status tp_text_file_open(struct tp_text_file *f, const char *folder, const char *name,
                                  const struct tp_kernels *kernels, struct tp_error *err)
@@ -12,7 +14,8 @@ enum tp_status tp_text_file_open(struct tp_text_file *f, const char *folder, con
     if (!f->path || !f->hasher)
         return tp_fail_nomem(err);
     tp_hasher_reset(f->hasher);
-    return tp_file_create(&f->fd, f->path, 0, err);
+    enum tp_status st = strchr(name, '/') ? tp_tree_make(folder, name, err) : TP_OK;
+    return st ? st : tp_file_create(&f->fd, f->path, 0, err);
 }
 
 enum tp_status tp_text_file_write(void *text_file, const char *text, size_t len, struct tp_error *err)

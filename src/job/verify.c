@@ -7,47 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/chunks.h"
 #include "checkpoint/describe.h"
-#include "checkpoint/flax.h"
-#include "checkpoint/safetensors.h"
-#include "format/format.h"
 #include "job/derive.h"
 #include "job/print.h"
-#include "manifest/listed.h"
+#include "job/verifying.h"
 #include "os/host.h"
-#include "pipeline/move.h"
-#include "tensorport/tensorport.h"
-
-struct verify {
-    const struct tp_verify_options *options;
-    struct tp_verify_report *report;
-    struct tp_error *err;
-    struct tp_kernels kernels;
-    struct tp_budget budget;
-    size_t limit;
-    struct tp_list differences, notes;
-
-    bool has_manifest;
-    struct tp_manifest manifest;
-    const char **names;  /* files to parse; of the manifest, or all *.msgpack */
-    uint32_t *name_file; /* by index in names: the file of the manifest */
-    size_t name_count;
-    struct tp_listed listed; /* all names of the manifest */
-    struct tp_names folder;
-    uint32_t *file_of; /* by index in names */
-    struct tp_digest *framing;
-    uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
-
-    struct tp_checkpoint *model, *source;
-    struct tp_plan plan;    /* the model's arrays where they lie, made from the source when there is one */
-    uint32_t *array_tensor; /* by array of the plan: the model's tensor */
-    struct tp_digest *digests;
-};
+#include "os/tree.h"
 
 /* ---- saying what differs ---- */
 
-static enum tp_status differ(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
-static enum tp_status differ(struct verify *v, const char *fmt, ...)
+enum tp_status tp_verify_differ(struct tp_verifying *v, const char *fmt, ...)
 {
     char text[2048], shown[3072]; /* names in it may come from a hostile manifest */
     va_list args;
@@ -61,8 +31,7 @@ static enum tp_status differ(struct verify *v, const char *fmt, ...)
     return tp_list_add(&v->differences, "%s", shown) ? TP_OK : tp_fail_nomem(v->err);
 }
 
-static enum tp_status note(struct verify *v, const char *fmt, ...) TP_PRINTF(2, 3);
-static enum tp_status note(struct verify *v, const char *fmt, ...)
+enum tp_status tp_verify_note(struct tp_verifying *v, const char *fmt, ...)
 {
     char text[1024];
     va_list args;
@@ -78,249 +47,31 @@ static bool is_finding(enum tp_status st)
     return st == TP_ERR_FORMAT || st == TP_ERR_UNSUPPORTED || st == TP_ERR_LIMIT;
 }
 
-/* ---- the folder ---- */
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static bool in_folder(const struct verify *v, const char *name)
-{
-    return v->folder.count && bsearch(&name, v->folder.items, v->folder.count, sizeof name, compare_names);
-}
-
-/* Size of a file in the model's folder; UINT64_MAX when it is not there (or no regular file), which is a difference. */
-static enum tp_status file_size(struct verify *v, const char *name, uint64_t *size)
-{
-    *size = UINT64_MAX;
-    char shown[TP_NAME_TEXT], *path = tp_path_join(v->options->model, name);
-    struct tp_file_id id;
-    struct tp_error why;
-    int fd = -1;
-    if (!path)
-        return tp_fail_nomem(v->err);
-    enum tp_status st = tp_file_open_read(&fd, path, &id, &why);
-    tp_fd_close(fd);
-    free(path);
-    tp_describe_name(shown, name, strlen(name));
-    if (!st)
-        *size = id.size_bytes;
-    else if (!in_folder(v, name))
-        st = differ(v, "%s: missing", shown);
-    else
-        st = differ(v, "%s: %s", shown, why.message);
-    return st;
-}
-
-static enum tp_status compare_size(struct verify *v, const char *name, uint64_t found, uint64_t expected, bool *equal)
-{
-    char shown[TP_NAME_TEXT], a[TP_COUNT_TEXT], b[TP_COUNT_TEXT];
-    *equal = found == expected;
-    if (*equal || found == UINT64_MAX)
-        return TP_OK;
-    return differ(v, "%s: %s bytes, the manifest says %s (%s)", tp_describe_name(shown, name, strlen(name)),
-                  tp_describe_count(a, found), tp_describe_count(b, expected),
-                  found < expected ? "truncated" : "enlarged");
-}
-
-static enum tp_status hash_file(struct verify *v, const char *name, uint64_t size, struct tp_digest *digest)
-{
-    size_t window = (size_t)64 << 10;
-    char *path = tp_path_join(v->options->model, name);
-    struct tp_hasher *h = tp_hasher_new(&v->kernels);
-    uint8_t *bytes = malloc(window);
-    int fd = -1;
-    enum tp_status st = path && h && bytes ? tp_file_open_read(&fd, path, NULL, v->err) : tp_fail_nomem(v->err);
-    if (!st)
-        tp_hasher_reset(h);
-    for (uint64_t at = 0; at < size && !st; at += window) {
-        size_t n = size - at < window ? (size_t)(size - at) : window;
-        st = tp_file_read_at(fd, bytes, n, at, path, v->err);
-        if (!st)
-            tp_hasher_update(h, bytes, n);
-    }
-    if (!st)
-        *digest = tp_hasher_digest(h);
-    tp_fd_close(fd);
-    tp_hasher_free(h);
-    free(bytes);
-    free(path);
-    return st;
-}
-
-static enum tp_status check_side_files(struct verify *v)
-{
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < v->manifest.side_count && !st; i++) {
-        const struct tp_side_file *side = &v->manifest.side_files[i];
-        struct tp_digest digest;
-        char shown[TP_NAME_TEXT];
-        uint64_t size;
-        bool equal = false;
-        st = file_size(v, side->name, &size);
-        if (!st && size != UINT64_MAX)
-            st = compare_size(v, side->name, size, side->size_bytes, &equal);
-        if (st || !equal || v->options->quick)
-            continue;
-        st = hash_file(v, side->name, size, &digest);
-        if (!st && memcmp(&digest, &side->digest, sizeof digest) != 0)
-            st = differ(v, "%s: its content differs from the manifest's digest",
-                        tp_describe_name(shown, side->name, strlen(side->name)));
-    }
-    return st;
-}
-
-static enum tp_status know_names(struct verify *v)
-{
-    bool ok = tp_listed_add_all(&v->listed, &v->manifest) && tp_listed_add(&v->listed, TP_MANIFEST_NAME);
-    tp_listed_sort(&v->listed);
-    return ok ? TP_OK : tp_fail_nomem(v->err);
-}
-
-static bool is_layout(const struct verify *v, const char *name)
-{
-    return v->has_manifest && strcmp(v->manifest.layout, name) == 0;
-}
-
-/* A name that we would give: model.msgpack, model-00001-of-00002.msgpack, and their index. */
-static bool looks_ours(const struct verify *v, const char *name)
-{
-    static const char *const globs[2][3] = {
-        {"model.msgpack", "model.msgpack.index.json",
-         "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack"},
-        {"model.safetensors", "model.safetensors.index.json",
-         "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.safetensors"},
-    };
-    const char *const *of_layout = globs[is_layout(v, tp_format_safetensors.name)];
-    for (size_t i = 0; i < TP_COUNT_OF(globs[0]); i++)
-        if (tp_glob_match(of_layout[i], name))
-            return true;
-    return false;
-}
-
-static enum tp_status check_extra_files(struct verify *v)
-{
-    size_t foreign = 0;
-    char first[TP_NAME_TEXT] = "", shown[TP_NAME_TEXT];
-    enum tp_status st = know_names(v);
-    for (size_t i = 0; i < v->folder.count && !st; i++) {
-        const char *name = v->folder.items[i];
-        if (tp_listed_has(&v->listed, name))
-            continue;
-        tp_describe_name(shown, name, strlen(name));
-        if (looks_ours(v, name))
-            st = differ(v, "%s: not in the manifest, but a loader would take it for a part of this checkpoint", shown);
-        else if (foreign++ == 0)
-            memcpy(first, shown, sizeof first);
-    }
-    if (!st && foreign)
-        st = note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign, foreign == 1 ? "file" : "files",
-                  first, foreign > 1 ? ", ..." : "");
-    return st;
-}
-
-/* Which files to parse: those of the manifest that have the right size, or all there are. */
-static enum tp_status choose_files(struct verify *v)
-{
-    size_t most = v->has_manifest ? v->manifest.file_count : v->folder.count;
-    v->names = malloc((most + 1) * sizeof *v->names);
-    v->name_file = malloc((most + 1) * sizeof *v->name_file);
-    v->file_of = malloc((most + 1) * sizeof *v->file_of);
-    v->framing = calloc(most + 1, sizeof *v->framing);
-    if (!v->names || !v->name_file || !v->file_of || !v->framing)
-        return tp_fail_nomem(v->err);
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < most && !st; i++) {
-        const char *name = v->has_manifest ? v->manifest.files[i].name : v->folder.items[i];
-        uint64_t size;
-        bool good = true;
-        if (v->has_manifest) {
-            st = file_size(v, name, &size);
-            if (!st)
-                st = compare_size(v, name, size, v->manifest.files[i].size_bytes, &good);
-        } else {
-            good = tp_name_ends(name, ".msgpack");
-        }
-        if (good) {
-            v->name_file[v->name_count] = (uint32_t)i;
-            v->names[v->name_count++] = name;
-        }
-    }
-    if (!st && v->name_count == 0 && !v->has_manifest)
-        st =
-            tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
-    v->report->file_count = (uint32_t)most;
-    if (!v->has_manifest)
-        v->report->file_count = (uint32_t)v->name_count;
-    return st;
-}
-
-/* ---- structure ---- */
-
-static enum tp_status parse_flax(struct verify *v)
-{
-    struct tp_flax_problems problems = {.count = 0};
-    struct tp_flax_input in = {v->names, v->name_count, &problems, v->framing, v->file_of};
-    v->model->format = tp_reader_flax.format;
-    enum tp_status st = tp_flax_read(v->model, &in, v->err);
-    for (size_t i = 0; i < problems.count && !st; i++)
-        st = differ(v, "%s: %s", problems.items[i].file, problems.items[i].message);
-    tp_flax_problems_release(&problems);
-    return st;
-}
-
 /* What was wrong with one file: a difference, or, when it could not be looked at, the error. */
-static enum tp_status say_problem(struct verify *v, const char *name, enum tp_status st, const struct tp_error *why)
+enum tp_status tp_verify_problem(struct tp_verifying *v, const char *name, enum tp_status st, const struct tp_error *why)
 {
     if (is_finding(st))
-        return differ(v, "%s: %s%s%s%s", name, why->tensor[0] ? "array '" : "", why->tensor,
+        return tp_verify_differ(v, "%s: %s%s%s%s", name, why->tensor[0] ? "array '" : "", why->tensor,
                       why->tensor[0] ? "': " : "", why->message);
     if (v->err)
         *v->err = *why;
     return st;
 }
 
-static enum tp_status parse_safetensors(struct verify *v)
+bool tp_verify_is_layout(const struct tp_verifying *v, const char *name)
 {
-    enum tp_status st = TP_OK;
-    v->model->format = tp_reader_safetensors.format;
-    for (size_t i = 0; i < v->name_count && !st; i++) {
-        struct tp_error why;
-        uint32_t file;
-        v->file_of[i] = TP_FLAX_NO_FILE;
-        st = tp_checkpoint_add_file(v->model, v->names[i], &file, &why);
-        if (!st)
-            st = tp_safetensors_read_file(v->model, file, NULL, 0, &why);
-        if (st) {
-            st = say_problem(v, v->names[i], st, &why);
-            continue;
-        }
-        v->file_of[i] = file;
-        st = hash_file(v, v->names[i], tp_checkpoint_file(v->model, file)->header_bytes, &v->framing[i]);
-    }
-    return st;
+    return v->has_manifest && strcmp(v->manifest.layout, name) == 0;
 }
 
-static enum tp_status parse_files(struct verify *v)
-{
-    struct tp_error why;
-    enum tp_status st = tp_checkpoint_new(&v->model, v->options->model, v->options->model, v->err);
-    if (!st)
-        st = is_layout(v, tp_format_safetensors.name) ? parse_safetensors(v) : parse_flax(v);
-    if (st)
-        return st;
-    st = tp_checkpoint_finish(v->model, &why);
-    return st ? say_problem(v, "all files", st, &why) : TP_OK;
-}
+/* ---- structure ---- */
 
-static enum tp_status check_framing(struct verify *v)
+static enum tp_status check_framing(struct tp_verifying *v)
 {
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < v->name_count && !st; i++)
-        if (v->file_of[i] != TP_FLAX_NO_FILE &&
+        if (v->file_of[i] != TP_VERIFY_NO_FILE && v->manifest.files[v->name_file[i]].source == TP_NONE &&
             memcmp(&v->framing[i], &v->manifest.files[v->name_file[i]].framing, sizeof v->framing[i]) != 0)
-            st = differ(v, "%s: the bytes between the arrays differ from the manifest's digest", v->names[i]);
+            st = tp_verify_differ(v, "%s: the bytes between the arrays differ from the manifest's digest", v->names[i]);
     return st;
 }
 
@@ -332,23 +83,32 @@ static bool same_shape(const struct tp_tensor *t, const struct tp_manifest_array
            t->elem_count == a->elem_count; /* flat parts: only the manifest knows */
 }
 
-/* Does the tensor lie where the manifest says? Files are compared by name: their numbers may differ. */
-static bool same_place(const struct verify *v, const struct tp_tensor *t, const struct tp_manifest_array *a)
+static const char *file_name(struct tp_verifying *v, const struct tp_tensor *t)
 {
-    if (t->extent_count != a->extent_count)
+    uint32_t file = t->extent_count ? t->extents[0].file : UINT32_MAX;
+    return file < tp_checkpoint_file_count(v->model) ? tp_verify_file_name(v, file) : "metadata";
+}
+
+/* Does the tensor lie where the manifest says? Files are compared by name: their numbers may differ. */
+static bool same_place(struct tp_verifying *v, const struct tp_tensor *t, const struct tp_manifest_array *a)
+{
+    if (v->is_orbax && a->elem_count == 0)
+        return true; /* nothing lies anywhere */
+    if (t->extent_count != a->extent_count || !tp_verify_same_grid(t, a))
         return false;
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_manifest_extent *e = &v->manifest.extents[a->first_extent + i];
         const struct tp_extent *x = &t->extents[i];
-        if (x->offset_bytes != e->offset_bytes || x->size_bytes != e->length_bytes || x->first_elem != e->first_elem ||
-            strcmp(tp_checkpoint_file(v->model, x->file)->name, v->manifest.files[e->file].name) != 0)
+        if (x->offset_bytes != e->offset_bytes || x->size_bytes != e->length_bytes ||
+            (!t->chunks && x->first_elem != e->first_elem) || x->file >= tp_checkpoint_file_count(v->model) ||
+            strcmp(tp_verify_file_name(v, x->file), v->manifest.files[e->file].name) != 0)
             return false;
     }
     return true;
 }
 
 /* An array of the manifest and the tensor of its name, if there is one. */
-static enum tp_status compare_array(struct verify *v, uint32_t index, bool *parsed)
+static enum tp_status compare_array(struct tp_verifying *v, uint32_t index, bool *parsed)
 {
     const struct tp_manifest_array *a = &v->manifest.arrays[index];
     char name[TP_NAME_MAX_BYTES + 1], shown[TP_NAME_TEXT], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
@@ -357,32 +117,33 @@ static enum tp_status compare_array(struct verify *v, uint32_t index, bool *pars
     for (uint32_t i = 0; i < a->extent_count; i++)
         if (!parsed[v->manifest.extents[a->first_extent + i].file])
             return TP_OK; /* its file has been reported */
-    const char *file = v->manifest.files[v->manifest.extents[a->first_extent].file].name;
+    const char *file =
+        a->extent_count ? v->manifest.files[v->manifest.extents[a->first_extent].file].name : TP_MANIFEST_NAME;
     const struct tp_tensor *t = tp_checkpoint_find(v->model, name);
     if (!t)
-        return differ(v, "%s: array '%s' is missing", file, shown);
+        return tp_verify_differ(v, "%s: array '%s' is missing", file, shown);
     if (t->dtype != a->dtype)
-        return differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown,
+        return tp_verify_differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown,
                       tp_dtype_numpy_name((enum tp_dtype)t->dtype), tp_dtype_numpy_name((enum tp_dtype)a->dtype));
     if (!same_shape(t, a))
-        return differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown,
+        return tp_verify_differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown,
                       tp_describe_shape(s1, t->shape, t->rank), tp_describe_shape(s2, a->shape, a->rank));
     if (!same_place(v, t, a))
-        return differ(v, "%s: array '%s' lies elsewhere than the manifest says", file, shown);
+        return tp_verify_differ(v, "%s: array '%s' lies elsewhere than the manifest says", file, shown);
     uint32_t tensor = (uint32_t)(t - tp_checkpoint_tensor(v->model, 0));
     if (v->manifest_array[tensor] != TP_NONE)
-        return differ(v, "manifest.json: array '%s' is listed twice", shown);
+        return tp_verify_differ(v, "manifest.json: array '%s' is listed twice", shown);
     v->manifest_array[tensor] = index;
     return TP_OK;
 }
 
-static enum tp_status compare_structure(struct verify *v)
+static enum tp_status compare_structure(struct tp_verifying *v)
 {
     uint32_t count = tp_checkpoint_tensor_count(v->model);
     bool *parsed = calloc(v->manifest.file_count + 1, sizeof *parsed);
     enum tp_status st = parsed ? TP_OK : tp_fail_nomem(v->err);
     for (size_t i = 0; i < v->name_count && !st; i++)
-        parsed[v->name_file[i]] = v->file_of[i] != TP_FLAX_NO_FILE;
+        parsed[v->name_file[i]] = v->file_of[i] != TP_VERIFY_NO_FILE;
     for (uint32_t i = 0; i < v->manifest.array_count && !st; i++)
         st = compare_array(v, i, parsed);
     uint64_t before = v->report->difference_count;
@@ -390,12 +151,11 @@ static enum tp_status compare_structure(struct verify *v)
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
         char shown[TP_NAME_TEXT];
         if (v->manifest_array[i] == TP_NONE)
-            st = differ(v, "%s: array '%s' is not in the manifest",
-                        tp_checkpoint_file(v->model, t->extents[0].file)->name,
+            st = tp_verify_differ(v, "%s: array '%s' is not in the manifest", file_name(v, t),
                         tp_describe_name(shown, t->name, t->name_len));
     }
     free(parsed);
-    return st ? st : check_framing(v);
+    return st || v->is_orbax ? st : check_framing(v);
 }
 
 /* ---- what to read back: the model as a plan ---- */
@@ -406,7 +166,28 @@ static bool is_packed(const struct tp_tensor *t)
     return tp_dtype_bits((enum tp_dtype)t->dtype) < 8;
 }
 
-static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *extent_capacity)
+/* A checkpoint that we did not write is compared by its tensors, however they are stored: one extent, that lies
+ * nowhere in particular. */
+static enum tp_status add_whole(struct tp_verifying *v, const struct tp_array *a, uint32_t tensor, size_t *capacity)
+{
+    struct tp_plan *plan = &v->plan;
+    const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
+    uint64_t size = t->elem_count * tp_array_item_bytes(a);
+    uint32_t file = t->extents[0].file < plan->file_count ? t->extents[0].file : 0;
+    if (!tp_array_grow(&plan->extents, capacity, plan->extent_count + 1, sizeof *plan->extents))
+        return tp_fail_nomem(v->err);
+    plan->extents[plan->extent_count++] = (struct tp_out_extent){.array = (uint32_t)plan->array_count,
+                                                                 .file = file,
+                                                                 .next = TP_NONE,
+                                                                 .elem_count = t->elem_count,
+                                                                 .offset_bytes = plan->payload_bytes,
+                                                                 .size_bytes = size};
+    v->array_tensor[plan->array_count++] = tensor;
+    plan->payload_bytes += size;
+    return TP_OK;
+}
+
+static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t *extent_capacity)
 {
     struct tp_plan *plan = &v->plan;
     const struct tp_tensor *t = tp_checkpoint_tensor(v->model, tensor);
@@ -417,29 +198,42 @@ static enum tp_status add_array(struct verify *v, uint32_t tensor, size_t *exten
                            .shape = said ? said->shape : t->shape,
                            .rank = said ? said->rank : t->rank,
                            .dtype = t->dtype,
-                           .source_dtype = t->dtype,
                            .elem_count = is_packed(t) ? t->size_bytes : t->elem_count,
                            .first_extent = TP_NONE,
                            .result = TP_NONE,
                            .group = TP_NO_GROUP,
-                           .view = said ? said->view : (uint8_t)TP_DTYPE_NONE,
-                           .op = TP_OP_COPY};
+                           .view = said ? said->view : (uint8_t)TP_DTYPE_NONE};
+    if (v->by_tensor && t->elem_count > 0)
+        return add_whole(v, a, tensor, extent_capacity);
+    if (t->chunks) {
+        struct tp_grid *grid = tp_arena_alloc(&plan->arena, sizeof *grid);
+        if (!grid)
+            return tp_fail_nomem(v->err);
+        *grid = (struct tp_grid){t->chunks->shape, t->chunks->order};
+        a->grid = grid;
+    }
     if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
+        if (x->file >= plan->file_count) /* an empty array of Orbax */
+            continue;
         plan->extents[plan->extent_count++] =
             (struct tp_out_extent){.array = (uint32_t)plan->array_count,
                                    .file = x->file,
                                    .next = TP_NONE,
                                    .leaf = i,
                                    .first_elem = x->first_elem,
-                                   .elem_count = is_packed(t) ? x->size_bytes : x->elem_count,
+                                   .elem_count = is_packed(t)  ? x->size_bytes
+                                                 : t->chunks ? x->size_bytes / tp_array_item_bytes(a)
+                                                             : x->elem_count,
                                    .offset_bytes = x->offset_bytes,
                                    .size_bytes = x->size_bytes};
     }
     v->array_tensor[plan->array_count++] = tensor;
-    plan->payload_bytes += t->size_bytes;
+    plan->payload_bytes += t->chunks ? 0 : t->size_bytes;
+    for (uint32_t i = 0; t->chunks && i < t->extent_count; i++)
+        plan->payload_bytes += t->extents[i].size_bytes;
     return TP_OK;
 }
 
@@ -452,7 +246,7 @@ static int compare_extents(const void *a, const void *b)
 }
 
 /* The expected digests, in the order of the plan's blocks. */
-static enum tp_status gather_digests(struct verify *v)
+static enum tp_status gather_digests(struct tp_verifying *v)
 {
     struct tp_plan *plan = &v->plan;
     if (!v->has_manifest)
@@ -471,7 +265,7 @@ static enum tp_status gather_digests(struct verify *v)
     return TP_OK;
 }
 
-static enum tp_status build_plan(struct verify *v)
+static enum tp_status build_plan(struct tp_verifying *v)
 {
     struct tp_plan *plan = &v->plan;
     uint32_t count = tp_checkpoint_tensor_count(v->model);
@@ -491,13 +285,16 @@ static enum tp_status build_plan(struct verify *v)
     for (uint32_t f = 0; f < plan->file_count; f++)
         plan->files[f] = (struct tp_out_file){.name = tp_checkpoint_file(v->model, f)->name,
                                               .size_bytes = tp_checkpoint_file(v->model, f)->size_bytes};
+    for (size_t i = 0; i < v->name_count; i++)
+        if (v->has_manifest && v->file_of[i] != TP_VERIFY_NO_FILE)
+            plan->files[v->file_of[i]].is_linked = v->manifest.files[v->name_file[i]].source != TP_NONE;
     for (size_t i = 0; i < plan->extent_count; i++) {
         struct tp_out_extent *e = &plan->extents[i];
         struct tp_out_file *f = &plan->files[e->file];
         if (f->extent_count++ == 0)
             f->first_extent = (uint32_t)i;
         e->first_block = plan->block_count;
-        plan->block_count += tp_extent_block_count(e);
+        plan->block_count += f->is_linked ? 0 : tp_extent_block_count(e);
     }
     return gather_digests(v);
 }
@@ -514,7 +311,7 @@ static int compare_mismatches(const void *a, const void *b)
     return (int)y->is_value - (int)x->is_value;
 }
 
-static enum tp_status say_mismatch(struct verify *v, const struct tp_mismatch *m, bool digest_too)
+static enum tp_status say_mismatch(struct tp_verifying *v, const struct tp_mismatch *m, bool digest_too)
 {
     const struct tp_out_extent *e = &v->plan.extents[m->extent];
     const struct tp_tensor *t = tp_checkpoint_tensor(v->model, v->array_tensor[e->array]);
@@ -527,21 +324,22 @@ static enum tp_status say_mismatch(struct verify *v, const struct tp_mismatch *m
     if (v->report->arrays)
         v->report->arrays[v->array_tensor[e->array]].difference_count++;
     if (!m->is_value)
-        return differ(
+        return tp_verify_differ(
             v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest",
             file, name, m->block + 1, tp_extent_block_count(e), n1, n2);
-    return differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s", file, name,
+    return tp_verify_differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s", file, name,
                   tp_describe_count(n1, m->elem_count), tp_describe_count(n3, m->elem),
                   digest_too ? " (and from the manifest's digest: the file has changed since)" : "");
 }
 
-static enum tp_status read_back(struct verify *v)
+static enum tp_status read_back(struct tp_verifying *v)
 {
     struct tp_move move = {.mode = v->source ? TP_MOVE_COMPARE : TP_MOVE_CHECK,
                            .plan = &v->plan,
                            .kernels = &v->kernels,
                            .source = v->source,
                            .output = v->model,
+                           .output_tensor = v->by_tensor ? v->array_tensor : NULL,
                            .digests = v->digests,
                            .saturate = v->has_manifest && v->manifest.options.on_overflow == TP_OVERFLOW_SATURATE,
                            .budget = v->budget,
@@ -558,33 +356,42 @@ static enum tp_status read_back(struct verify *v)
     }
     free(move.mismatches);
     v->report->checked_bytes = v->plan.payload_bytes;
+    for (size_t i = 0; i < v->plan.extent_count && !v->source; i++)
+        if (v->plan.files[v->plan.extents[i].file].is_linked)
+            v->report->checked_bytes -= v->plan.extents[i].size_bytes;
     return st;
 }
 
 /* ---- the source ---- */
 
 /* Say when the source is no longer what was converted: it explains differences. */
-static enum tp_status compare_prints(struct verify *v)
+static enum tp_status compare_prints(struct tp_verifying *v)
 {
     struct tp_source_print *prints = NULL;
     uint32_t changed = 0;
     enum tp_status st = tp_source_prints(&prints, v->source, &v->kernels, v->err);
     for (uint32_t i = 0; i < tp_checkpoint_file_count(v->source) && !st; i++)
         for (size_t m = 0; m < v->manifest.source_count; m++)
-            if (strcmp(v->manifest.source_names[m], tp_checkpoint_file(v->source, i)->name) == 0)
-                changed += memcmp(&v->manifest.source_prints[m], &prints[i], sizeof prints[i]) != 0;
+            if (strcmp(v->manifest.sources[m].name, tp_checkpoint_file(v->source, i)->name) == 0)
+                changed += memcmp(&v->manifest.sources[m].print, &prints[i], sizeof prints[i]) != 0;
     free(prints);
     return !st && changed
-               ? note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed)
+               ? tp_verify_note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed)
                : st;
 }
 
 static enum tp_status say_derive(void *user, const char *text)
 {
-    return differ(user, "%s", text);
+    return tp_verify_differ(user, "%s", text);
 }
 
-static enum tp_status derive(struct verify *v)
+static struct tp_plan_traits traits_of(const struct tp_verifying *v)
+{
+    const struct tp_format *format = v->has_manifest ? tp_format_find(v->manifest.layout) : NULL;
+    return format ? format->traits : tp_format_flax_msgpack.traits;
+}
+
+static enum tp_status derive(struct tp_verifying *v)
 {
     struct tp_open_options open = {.ignore_index = v->has_manifest && v->manifest.options.ignore_index};
     enum tp_status st = tp_checkpoint_open(&v->source, v->options->source, &open, v->err);
@@ -596,8 +403,7 @@ static enum tp_status derive(struct verify *v)
                           .model = v->model,
                           .source = v->source,
                           .options = v->has_manifest ? &v->manifest.options : NULL,
-                          .traits = is_layout(v, tp_format_safetensors.name) ? tp_format_safetensors.traits
-                                                                             : tp_format_flax_msgpack.traits,
+                          .traits = traits_of(v),
                           .array_tensor = v->array_tensor,
                           .differ = say_derive,
                           .user = v};
@@ -607,7 +413,7 @@ static enum tp_status derive(struct verify *v)
 
 /* ---- rows for --verbose ---- */
 
-static enum tp_status fill_rows(struct verify *v)
+static enum tp_status fill_rows(struct tp_verifying *v)
 {
     struct tp_verify_report *r = v->report;
     uint32_t count = tp_checkpoint_tensor_count(v->model);
@@ -619,9 +425,9 @@ static enum tp_status fill_rows(struct verify *v)
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_tensor *t = tp_checkpoint_tensor(v->model, i);
         char shown[TP_NAME_TEXT], file[TP_NAME_TEXT];
-        const char *file_name = tp_checkpoint_file(v->model, t->extents[0].file)->name;
+        const char *name = file_name(v, t);
         tp_describe_name(shown, t->name, t->name_len);
-        tp_describe_name(file, file_name, strlen(file_name));
+        tp_describe_name(file, name, strlen(name));
         uint64_t *shape = tp_arena_alloc(arena, t->rank * sizeof *shape);
         struct tp_verify_array *row = &r->arrays[i];
         *row = (struct tp_verify_array){.name = tp_arena_strndup(arena, shown, strlen(shown)),
@@ -646,14 +452,39 @@ static enum tp_status fill_rows(struct verify *v)
 
 /* ---- the whole ---- */
 
-static enum tp_status read_manifest(struct verify *v)
+static bool has_manifest_at(const struct tp_verifying *v, const char *name)
+{
+    char *folder = tp_path_join(v->options->model, name), *path = folder ? tp_path_join(folder, TP_MANIFEST_NAME) : NULL;
+    enum tp_path_kind kind = TP_PATH_ABSENT;
+    bool there = path && !tp_path_kind_of(&kind, path, NULL) && kind == TP_PATH_FILE;
+    free(folder);
+    free(path);
+    return there;
+}
+
+/* It lies at the root of what was written: with --step in the step's folder, not in the item below, nor above. */
+static enum tp_status say_no_manifest(const struct tp_verifying *v)
+{
+    enum tp_status st = TP_ERR_USAGE;
+    tp_fail(v->err, st, "no manifest.json here: this folder was not written by TensorPort, or not finished");
+    tp_err_path(v->err, st, v->options->model);
+    if (has_manifest_at(v, ".."))
+        return tp_err_hint(v->err, st, "the folder above this one has it: verify that");
+    for (size_t i = 0; i < v->folder.count; i++)
+        if (strspn(v->folder.items[i], "0123456789") == strlen(v->folder.items[i]) &&
+            has_manifest_at(v, v->folder.items[i]))
+            return tp_err_hint(v->err, st, "the step %s in this folder has one: verify that", v->folder.items[i]);
+    return tp_err_hint(v->err, st, "--source DIR compares it with the checkpoint it was made from");
+}
+
+static enum tp_status read_manifest(struct tp_verifying *v)
 {
     char *path = tp_path_join(v->options->model, TP_MANIFEST_NAME);
     struct tp_error why;
     if (!path)
         return tp_fail_nomem(v->err);
     enum tp_status st = TP_OK;
-    if (in_folder(v, TP_MANIFEST_NAME)) {
+    if (tp_verify_in_folder(v, TP_MANIFEST_NAME)) {
         st = tp_manifest_read(&v->manifest, path, &why);
         v->has_manifest = !st;
         if (!st && !tp_format_find(v->manifest.layout)) {
@@ -661,22 +492,34 @@ static enum tp_status read_manifest(struct verify *v)
             st = tp_fail(&why, TP_ERR_UNSUPPORTED, "a layout that this program does not know");
         }
         if (is_finding(st))
-            st = differ(v, "manifest.json: %s%s%s", why.message, why.tensor[0] ? ", array " : "", why.tensor);
+            st = tp_verify_differ(v, "manifest.json: %s%s%s", why.message, why.tensor[0] ? ", array " : "", why.tensor);
         else if (st && v->err)
             *v->err = why;
     } else if (!v->options->source) {
-        tp_fail(v->err, TP_ERR_USAGE,
-                "no manifest.json here: this folder was not written by TensorPort, or not finished");
-        tp_err_path(v->err, TP_ERR_USAGE, v->options->model);
-        st = tp_err_hint(v->err, TP_ERR_USAGE, "--source DIR compares it with the checkpoint it was made from");
+        st = say_no_manifest(v);
     }
     free(path);
     return st;
 }
 
-static enum tp_status list_model(struct verify *v)
+/* Which reader the model is for; names below folders are looked at only where the layout has folders. */
+static enum tp_status know_layout(struct tp_verifying *v)
+{
+    v->is_orbax = tp_verify_is_layout(v, tp_format_orbax.name);
+    if (!v->has_manifest && v->report->difference_count == 0)
+        return tp_verify_try_orbax(v);
+    if (!v->is_orbax)
+        return TP_OK;
+    tp_names_release(&v->folder);
+    return tp_tree_list(&v->folder, v->options->model, v->err);
+}
+
+static enum tp_status list_model(struct tp_verifying *v)
 {
     enum tp_path_kind kind;
+    v->item = tp_path_join("", "");
+    if (!v->item)
+        return tp_fail_nomem(v->err);
     enum tp_status st = tp_path_kind_of(&kind, v->options->model, v->err);
     if (!st && kind != TP_PATH_FOLDER) {
         tp_fail(v->err, TP_ERR_FORMAT, kind == TP_PATH_ABSENT ? "no such folder" : "not a folder");
@@ -685,15 +528,9 @@ static enum tp_status list_model(struct verify *v)
     return st ? st : tp_folder_list(&v->folder, v->options->model, v->err);
 }
 
-static enum tp_status compare_files(struct verify *v)
+static enum tp_status compare_model(struct tp_verifying *v)
 {
-    enum tp_status st = v->has_manifest ? check_side_files(v) : TP_OK;
-    if (!st && v->has_manifest)
-        st = check_extra_files(v);
-    if (!st)
-        st = choose_files(v);
-    if (!st)
-        st = parse_files(v);
+    enum tp_status st = tp_verify_files(v);
     if (st)
         return st;
     uint32_t count = tp_checkpoint_tensor_count(v->model);
@@ -704,7 +541,14 @@ static enum tp_status compare_files(struct verify *v)
     return v->has_manifest ? compare_structure(v) : TP_OK;
 }
 
-static enum tp_status verify(struct verify *v)
+/* For reading chunks of the source, and of a model that is read by tensors. */
+static uint64_t chunk_bytes_wanted(const struct tp_verifying *v)
+{
+    uint64_t bytes = v->source && v->plan.chunked_count ? tp_chunk_reader_wants(v->source) : 0;
+    return bytes + (v->by_tensor ? tp_chunk_reader_wants(v->model) + 1 : 0);
+}
+
+static enum tp_status verify(struct tp_verifying *v)
 {
     if (!v->options->model)
         return tp_fail(v->err, TP_ERR_USAGE, "a model folder is needed");
@@ -713,27 +557,31 @@ static enum tp_status verify(struct verify *v)
     enum tp_status st = list_model(v);
     if (!st)
         st = read_manifest(v);
+    if (!st)
+        st = know_layout(v);
     v->report->had_manifest = v->has_manifest;
     if (st || v->report->difference_count)
         return st;
-    st = compare_files(v);
+    st = compare_model(v);
     if (!st)
         v->report->array_count = tp_checkpoint_tensor_count(v->model);
     if (!st && v->options->rows)
         st = fill_rows(v);
     if (!st)
         st = build_plan(v);
+    if (!st && v->is_orbax && v->has_manifest)
+        st = tp_verify_orbax_rest(v);
     if (!st && v->options->source)
         st = derive(v);
     if (!st && !v->options->quick)
-        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes, v->plan.decoded_count > 0,
-                            v->err);
+        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes,
+                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v)}, v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;
 }
 
-static void release(struct verify *v)
+static void release(struct tp_verifying *v)
 {
     tp_plan_release(&v->plan);
     tp_checkpoint_close(v->source);
@@ -748,12 +596,14 @@ static void release(struct verify *v)
     free(v->manifest_array);
     free(v->array_tensor);
     free(v->digests);
+    free(v->item);
+    free(v->shown_name);
 }
 
 enum tp_status tp_verify(const struct tp_verify_options *options, struct tp_verify_report *report, struct tp_error *err)
 {
     double begin = tp_host_clock_s();
-    struct verify v = {.options = options, .report = report, .err = err};
+    struct tp_verifying v = {.options = options, .report = report, .err = err};
     v.limit = options->difference_limit ? options->difference_limit : 100;
     *report = (struct tp_verify_report){.difference_count = 0};
     enum tp_status st = verify(&v);

@@ -38,6 +38,21 @@ bool tp_listed_has(const struct tp_listed *listed, const char *name)
     return listed->count > 0 && bsearch(&name, listed->names, listed->count, sizeof name, compare);
 }
 
+bool tp_listed_has_below(const struct tp_listed *listed, const char *folder)
+{
+    size_t low = 0, high = listed->count, len = strlen(folder);
+    while (low < high) { /* the first name that is not before "folder/" */
+        size_t middle = low + (high - low) / 2;
+        const char *name = listed->names[middle];
+        int c = strncmp(name, folder, len);
+        if (c < 0 || (c == 0 && name[len] < '/'))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < listed->count && strncmp(listed->names[low], folder, len) == 0 && listed->names[low][len] == '/';
+}
+
 void tp_listed_release(struct tp_listed *listed)
 {
     free(listed->names);

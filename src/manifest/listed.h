@@ -14,6 +14,7 @@ bool tp_listed_add(struct tp_listed *listed, const char *name);                /
 bool tp_listed_add_all(struct tp_listed *listed, const struct tp_manifest *m); /* its data and side files, not itself */
 void tp_listed_sort(struct tp_listed *listed);                                 /* once, before it is asked */
 bool tp_listed_has(const struct tp_listed *listed, const char *name);
+bool tp_listed_has_below(const struct tp_listed *listed, const char *folder); /* a name that begins with "folder/" */
 void tp_listed_release(struct tp_listed *listed);
 
 #endif

@@ -11,11 +11,6 @@
 #define TP_MANIFEST_NAME "manifest.json"
 #define TP_MANIFEST_VERSION 1u
 
-/* What the source was: proves later that it still is. */
-struct tp_source_print {
-    struct tp_digest header, sample;
-};
-
 struct tp_side_file {
     const char *name;
     const char *from; /* writing: the source's file that it is a copy of, or NULL */
@@ -55,6 +50,8 @@ struct tp_manifest_extent {
 struct tp_manifest_array {
     const char *path; /* keys with '\0' between */
     const uint64_t *shape;
+    const uint64_t *chunk; /* NULL: extents are flat ranges; else each is a chunk of this shape, row-major */
+    const uint8_t *order;  /* axes from slowest to fastest in a chunk's bytes; NULL: row-major */
     uint64_t elem_count;
     double min, max; /* min > max: not said */
     uint32_t first_extent, extent_count;
@@ -66,7 +63,14 @@ struct tp_manifest_file {
     const char *name;
     uint64_t size_bytes;
     struct tp_digest framing;
+    bool has_framing;
+    uint32_t source; /* of a linked file: which of the source's; else TP_NONE */
     char sha256[TP_SHA256_HEX]; /* "" when not said */
+};
+struct tp_manifest_source {
+    const char *name;
+    uint64_t size_bytes, header_bytes;
+    struct tp_source_print print;
 };
 struct tp_manifest {
     struct tp_arena arena;
@@ -80,9 +84,8 @@ struct tp_manifest {
     /* options that shaped the bytes, for deriving them again; globs live in the arena */
     struct tp_convert_options options;
     const char *layout, *tool;
-    struct tp_source_print *source_prints;
-    const char **source_names;
-    size_t source_count, source_capacity, source_name_capacity;
+    struct tp_manifest_source *sources;
+    size_t source_count, source_capacity;
 };
 /* Parses and checks everything that can be checked without the data files: types, ranges, names without paths, extents
  * that tile their array, lengths that fit dtype and shape. A manifest that is not sound is TP_ERR_FORMAT. */

@@ -22,6 +22,6 @@ const char *tp_oversize_name(enum tp_oversize value)
 
 const char *tp_tree_name(enum tp_tree value)
 {
-    static const char *const names[] = {"flat", "nested"};
+    static const char *const names[] = {"flat", "nested", "lists"};
     return (size_t)value < TP_COUNT_OF(names) ? names[value] : NULL;
 }

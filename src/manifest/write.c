@@ -46,6 +46,21 @@ static void key_globs(struct tp_json_writer *w, const char *key, const struct tp
     tp_json_end_array(w);
 }
 
+static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o)
+{
+    tp_json_key(w, "orbax");
+    tp_json_begin_object(w);
+    key_uint(w, "chunk_bytes", o->chunk_bytes);
+    key_bool(w, "zarr3", o->zarr3);
+    key_bool(w, "ocdbt", !o->no_ocdbt);
+    key_bool(w, "zero_copy", o->zero_copy);
+    if (o->zero_copy)
+        key_uint(w, "min_chunk", o->min_chunk_bytes);
+    if (o->zero_copy && o->link == TP_LINK_IN_PLACE) /* its files are not all ours to remove */
+        key_bool(w, "in_place", true);
+    tp_json_end_object(w);
+}
+
 static void put_options(struct tp_json_writer *w, const struct tp_convert_options *o)
 {
     tp_json_key(w, "options");
@@ -66,6 +81,10 @@ static void put_options(struct tp_json_writer *w, const struct tp_convert_option
         key_bool(w, "nan_scales", o->nan_scales);
         tp_json_end_object(w);
     }
+    if (o->wrap)
+        key_string(w, "wrap", o->wrap);
+    if (o->format == TP_OUTPUT_ORBAX)
+        put_orbax(w, &o->orbax);
     key_bool(w, "ignore_index", o->ignore_index);
     key_globs(w, "keep_dtype", &o->keep_dtype);
     key_globs(w, "include", &o->include);
@@ -136,7 +155,10 @@ static void put_files(struct tp_json_writer *w, const struct tp_plan *plan, cons
         tp_json_begin_object(w);
         key_string(w, "name", plan->files[i].name);
         key_uint(w, "size", plan->files[i].size_bytes);
-        key_digest(w, "framing_xxh3", &f->framing_digests[i]);
+        if (plan->files[i].is_linked)
+            key_uint(w, "source", plan->files[i].source_file);
+        else
+            key_digest(w, "framing_xxh3", &f->framing_digests[i]);
         if (f->sha256)
             key_string(w, "sha256", f->sha256[i]);
         tp_json_end_object(w);
@@ -184,26 +206,56 @@ static void put_path(struct tp_json_writer *w, const struct tp_array *a)
     tp_json_end_array(w);
 }
 
-static void put_extent(struct tp_json_writer *w, const struct tp_array *a, const struct tp_out_extent *e,
-                       const struct tp_digest *digests)
+/* Of a linked file no digests: what it holds is the source's. */
+static void put_extent(struct tp_json_writer *w, const struct tp_plan *plan, const struct tp_array *a,
+                       const struct tp_out_extent *e, const struct tp_digest *digests)
 {
     tp_json_begin_object(w);
     key_uint(w, "file", e->file);
     key_uint(w, "offset", e->offset_bytes);
     key_uint(w, "length", e->size_bytes);
-    if (e->elem_count != a->elem_count) {
+    if (!a->grid && e->elem_count != a->elem_count) {
         tp_json_key(w, "elements");
         tp_json_begin_array(w);
         tp_json_uint(w, e->first_elem);
         tp_json_uint(w, e->first_elem + e->elem_count);
         tp_json_end_array(w);
     }
-    tp_json_key(w, "xxh3");
-    tp_json_begin_array(w);
-    for (uint64_t b = 0; b < tp_extent_block_count(e); b++)
-        put_digest(w, &digests[e->first_block + b]);
-    tp_json_end_array(w);
+    if (!plan->files[e->file].is_linked) {
+        tp_json_key(w, "xxh3");
+        tp_json_begin_array(w);
+        for (uint64_t b = 0; b < tp_extent_block_count(e); b++)
+            put_digest(w, &digests[e->first_block + b]);
+        tp_json_end_array(w);
+    }
     tp_json_end_object(w);
+}
+
+static void put_grid(struct tp_json_writer *w, const struct tp_array *a)
+{
+    tp_json_key(w, "chunk");
+    tp_json_begin_array(w);
+    for (unsigned i = 0; i < a->rank; i++)
+        tp_json_uint(w, a->grid->chunk[i]);
+    tp_json_end_array(w);
+    if (!a->grid->order)
+        return;
+    tp_json_key(w, "order");
+    tp_json_begin_array(w);
+    for (unsigned i = 0; i < a->rank; i++)
+        tp_json_uint(w, a->grid->order[i]);
+    tp_json_end_array(w);
+}
+
+/* Statistics are of values that passed through workers: of an array that refers to the source there are none. */
+static bool has_stats(const struct tp_plan *plan, const struct tp_array *a)
+{
+    if (a->result == TP_NONE || tp_dtype_class(tp_array_source_dtype(a)) != TP_CLASS_FLOAT)
+        return false;
+    for (uint32_t i = a->first_extent; i != TP_NONE; i = plan->extents[i].next)
+        if (plan->files[plan->extents[i].file].is_linked)
+            return false;
+    return true;
 }
 
 /* The tensors that a logical one is made of: itself, or the codes and what decodes them. */
@@ -230,14 +282,11 @@ static void put_array(struct tp_json_writer *w, const struct tp_plan *plan, cons
     tp_json_end_array(w);
     tp_json_key(w, "source");
     tp_json_begin_array(w);
-    const struct tp_decoded *decoded = NULL;
-    for (uint32_t i = 0; i < a->piece_count; i++) {
-        const struct tp_logical *l = &plan->logicals[a->pieces[i].logical];
-        put_sources(w, l);
-        decoded = l->decoded ? l->decoded : decoded;
-    }
+    const struct tp_decoded *decoded = tp_array_decoded(plan, a);
+    for (uint32_t i = 0; i < a->piece_count; i++)
+        put_sources(w, &plan->logicals[a->pieces[i].logical]);
     tp_json_end_array(w);
-    const char *source_dtype = tp_dtype_name((enum tp_dtype)a->source_dtype);
+    const char *source_dtype = tp_dtype_name(tp_array_source_dtype(a));
     if (decoded)
         key_string(w, "scheme", decoded->scheme->name);
     else if (source_dtype)
@@ -246,12 +295,14 @@ static void put_array(struct tp_json_writer *w, const struct tp_plan *plan, cons
         key_string(w, "view", tp_dtype_numpy_name((enum tp_dtype)a->view));
     if (a->group != TP_NO_GROUP)
         key_string(w, "group", tp_checkpoint_group(f->source, a->group)->scheme);
-    if (a->result != TP_NONE && tp_dtype_class((enum tp_dtype)a->source_dtype) == TP_CLASS_FLOAT)
+    if (has_stats(plan, a))
         put_stats(w, f->stats_of(f->user, a->result));
+    if (a->grid)
+        put_grid(w, a);
     tp_json_key(w, "extents");
     tp_json_begin_array(w);
     for (uint32_t i = a->first_extent; i != TP_NONE; i = plan->extents[i].next)
-        put_extent(w, a, &plan->extents[i], f->block_digests);
+        put_extent(w, plan, a, &plan->extents[i], f->block_digests);
     tp_json_end_array(w);
     tp_json_end_object(w);
 }
@@ -286,6 +337,12 @@ enum tp_status tp_manifest_write(const struct tp_plan *plan, const struct tp_man
             continue;
         tp_json_newline(&w);
         put_array(&w, plan, a, f);
+    }
+    for (size_t i = 0; i < plan->array_count; i++) { /* an empty one may lie nowhere */
+        if (plan->arrays[i].first_extent != TP_NONE)
+            continue;
+        tp_json_newline(&w);
+        put_array(&w, plan, &plan->arrays[i], f);
     }
     tp_json_end_array(&w);
     tp_json_end_object(&w);

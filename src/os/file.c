@@ -216,16 +216,30 @@ enum tp_status tp_file_close(int fd, const char *path, struct tp_error *err)
 
 /* ---- names and folders ---- */
 
+static enum tp_path_kind kind_of_mode(mode_t mode)
+{
+    return S_ISREG(mode) ? TP_PATH_FILE : S_ISDIR(mode) ? TP_PATH_FOLDER : TP_PATH_OTHER;
+}
+
 enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path, struct tp_error *err)
 {
     struct stat st;
-    if (stat(path, &st) != 0) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            return tp_fail_errno(err, errno, path, "cannot be looked at");
-        *kind = lstat(path, &st) == 0 ? TP_PATH_OTHER : TP_PATH_ABSENT; /* a link that leads nowhere is there */
-        return TP_OK;
-    }
-    *kind = S_ISREG(st.st_mode) ? TP_PATH_FILE : S_ISDIR(st.st_mode) ? TP_PATH_FOLDER : TP_PATH_OTHER;
+    int failed = stat(path, &st) != 0 ? errno : 0;
+    if (failed == ENOENT || failed == ENOTDIR)
+        return tp_path_kind_of_itself(kind, path, err); /* a link that leads nowhere is there */
+    if (failed)
+        return tp_fail_errno(err, failed, path, "cannot be looked at");
+    *kind = kind_of_mode(st.st_mode);
+    return TP_OK;
+}
+
+enum tp_status tp_path_kind_of_itself(enum tp_path_kind *kind, const char *path, struct tp_error *err)
+{
+    struct stat st;
+    int failed = lstat(path, &st) != 0 ? errno : 0;
+    if (failed && failed != ENOENT && failed != ENOTDIR)
+        return tp_fail_errno(err, failed, path, "cannot be looked at");
+    *kind = failed ? TP_PATH_ABSENT : kind_of_mode(st.st_mode);
     return TP_OK;
 }
 

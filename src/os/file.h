@@ -34,7 +34,9 @@ void tp_fd_close(int fd);                                                     /*
 enum tp_path_kind { TP_PATH_ABSENT, TP_PATH_FILE, TP_PATH_FOLDER, TP_PATH_OTHER };
 enum tp_status tp_path_kind_of(enum tp_path_kind *kind, const char *path,
                                struct tp_error *err); /* links are followed */
-bool tp_path_same(const char *a, const char *b);      /* both are there and are one file or folder; "" is "." */
+enum tp_status tp_path_kind_of_itself(enum tp_path_kind *kind, const char *path,
+                                      struct tp_error *err); /* a link is TP_PATH_OTHER */
+bool tp_path_same(const char *a, const char *b);             /* both are there and are one file or folder; "" is "." */
 /* dir + '/' + name in malloc'd memory, NULL: no memory. */
 char *tp_path_join(const char *dir, const char *name);
 

@@ -40,6 +40,13 @@ unsigned tp_host_cpu_count(void)
     return count > 0 ? (unsigned)count : 1;
 }
 
+int64_t tp_host_time_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 double tp_host_clock_s(void)
 {
     struct timespec now;

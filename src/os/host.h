@@ -8,6 +8,7 @@
 
 unsigned tp_host_cpu_count(void); /* that this process may use, at least 1 */
 double tp_host_clock_s(void);     /* monotonic */
+int64_t tp_host_time_ns(void);    /* since 1970 */
 uint64_t tp_host_random(void);
 unsigned tp_host_open_file_limit(void);
 void *tp_host_alloc_aligned(uint64_t size_bytes); /* page-aligned; NULL: no memory */

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "os/file.h"
 #include "os/host.h"
+#include "plan/box.h"
 #include "plan/piece.h"
 
 #define LINE ((size_t)64)                  /* of the processor's cache */
@@ -22,6 +23,10 @@ struct worker {
     uint8_t *in;                   /* piece_bytes and a line */
     uint8_t *out;                  /* buffer_bytes and BEYOND */
     struct tp_result seen;         /* of the block in work */
+    struct tp_chunk_reader *model; /* COMPARE by tensors: reads the output's */
+    struct tp_gather gather;       /* of the chunk in work, */
+    uint32_t gathered;             /* extent, or TP_NONE */
+    bool has_gather;               /* or the chunk is of several pieces */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a multiple of buffer_bytes */
     int fd;
     uint32_t file;
@@ -35,75 +40,147 @@ static const uint8_t kind_of[TP_DTYPE_COUNT] = {
 
 /* ---- making elements ---- */
 
+/* Rows of contiguous elements of one logical tensor, each `stride` behind the one before. */
+struct rows {
+    const struct tp_piece *piece;
+    uint64_t first, elem_count, stride, row_count;
+};
+
 /* Elements that fit the buffers: `room` bytes of destination, and the source's side in `in`. */
 static uint64_t piece_limit(const struct worker *w, const struct tp_array *a, size_t room)
 {
-    unsigned item = tp_array_item_bytes(a);
-    uint64_t piece = w->move->budget.piece_bytes;
+    unsigned item = tp_array_item_bytes(a), widest = 0;
+    uint64_t piece = w->move->budget.piece_bytes, even = 0;
     uint64_t limit = room < piece ? (room + item - 1) / item : piece / item; /* the last may reach beyond the buffer */
-    if (a->op == TP_OP_CAST) {
-        uint64_t in_limit = piece * 8 / tp_dtype_bits((enum tp_dtype)a->source_dtype);
-        limit = limit < in_limit ? limit : in_limit;
+    for (uint32_t i = 0; i < a->piece_count; i++) {
+        unsigned bits = tp_dtype_bits((enum tp_dtype)a->pieces[i].source_dtype);
+        widest = a->pieces[i].op == TP_OP_CAST && bits > widest ? bits : widest;
+        even |= a->pieces[i].op == TP_OP_UNPACK_F4;
     }
-    return a->op == TP_OP_UNPACK_F4 ? (limit + 1) & ~(uint64_t)1 : limit;
+    if (widest > 0 && limit > piece * 8 / widest)
+        limit = piece * 8 / widest;
+    return (limit + even) & ~even;
 }
 
 /* The kernel copies twice as fast between addresses that are alike in a cache line: where a source's byte lies in its
  * file is where it is put in the buffer. */
 static size_t source_shift(const struct tp_logical *l, uint64_t first)
 {
-    if (l->decoded)
+    if (l->decoded || l->tensor->chunks)
         return 0;
     uint64_t offset = l->tensor->extents[0].offset_bytes + first * tp_dtype_bits((enum tp_dtype)l->tensor->dtype) / 8;
     return (size_t)(offset % LINE);
 }
 
-static enum tp_status make_run(struct worker *w, const struct tp_array *a, const struct tp_run *run, uint8_t *dst,
-                               struct tp_error *err)
+static enum tp_status make_rows(struct worker *w, const struct tp_array *a, const struct rows *r, uint8_t *dst,
+                                struct tp_error *err)
 {
     const struct tp_move *m = w->move;
     const struct tp_kernels *k = m->kernels;
-    const struct tp_logical *l = &m->plan->logicals[run->logical];
-    uint8_t *in = w->in + source_shift(l, run->src_elem);
-    bool is_odd = l->decoded && a->source_dtype == TP_F32 &&
+    const struct tp_piece *p = r->piece;
+    const struct tp_logical *l = &m->plan->logicals[p->logical];
+    uint8_t *in = w->in + source_shift(l, r->first);
+    size_t n = (size_t)(r->elem_count * r->row_count);
+    bool is_odd = l->decoded && p->source_dtype == TP_F32 &&
                   (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
-    uint8_t *target = a->op == TP_OP_COPY && !is_odd ? dst : in;
+    uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
     enum tp_status st = TP_OK;
-    if (a->op == TP_OP_CAST &&
-        tp_logical_read_cast(&w->reader, l, run->src_elem, run->elem_count, (enum tp_dtype)a->dtype, dst, m->saturate,
-                             &w->seen.stats, &st, err))
+    if (p->op == TP_OP_CAST && (r->row_count == 1 || r->stride == r->elem_count) &&
+        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats,
+                             &st, err))
         return st;
-    st = tp_logical_read(&w->reader, l, run->src_elem, run->elem_count, target, err);
+    st = tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
     if (st)
         return st;
-    size_t n = (size_t)run->elem_count;
-    if (a->op == TP_OP_COPY && is_odd)
+    if (p->op == TP_OP_COPY && is_odd)
         memcpy(dst, in, n * tp_array_item_bytes(a));
-    if (a->op == TP_OP_CAST)
-        k->cast[kind_of[a->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
-    else if (a->op == TP_OP_UNPACK_F4)
+    if (p->op == TP_OP_CAST)
+        k->cast[kind_of[p->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
+    else if (p->op == TP_OP_UNPACK_F4)
         k->unpack_f4(dst, in, n / 2);
-    else if (a->result != TP_NONE && a->source_dtype == TP_BOOL)
+    else if (a->result != TP_NONE && p->source_dtype == TP_BOOL)
         w->seen.odd_bool_count += k->count_not_bool(dst, n);
     else if (a->result != TP_NONE)
-        k->measure[kind_of[a->source_dtype]](dst, n, &w->seen.stats);
+        k->measure[kind_of[p->source_dtype]](dst, n, &w->seen.stats);
     return TP_OK;
 }
 
-/* Make elements [first, first + count) of an array at dst. */
-static enum tp_status make(struct worker *w, const struct tp_array *a, uint64_t first, uint64_t count, uint8_t *dst,
+/* What of a chunk begins at its element `at`, in the order of its bytes: at most `limit` elements. */
+static struct rows chunk_rows(const struct tp_gather *g, uint64_t at, uint64_t limit)
+{
+    unsigned inner = g->loop_count;
+    uint64_t row = 1, rest = at, index = 0;
+    if (inner > 0 && g->loops[inner - 1].stride == 1)
+        row = g->loops[--inner].count;
+    struct rows r = {.piece = g->piece, .first = g->src_first + rest % row, .row_count = 1};
+    uint64_t skip = rest % row;
+    rest /= row;
+    for (unsigned i = inner; i-- > 0; rest /= g->loops[i].count) {
+        r.first += rest % g->loops[i].count * g->loops[i].stride;
+        if (i + 1 == inner)
+            index = rest % g->loops[i].count;
+    }
+    r.elem_count = r.stride = row - skip < limit ? row - skip : limit;
+    if (skip == 0 && inner > 0 && limit >= 2 * row) { /* whole rows, as many as the innermost loop still has */
+        uint64_t left = g->loops[inner - 1].count - index;
+        r.stride = g->loops[inner - 1].stride;
+        r.row_count = left < limit / row ? left : limit / row;
+    }
+    return r;
+}
+
+/* In a chunk that several pieces share: what lies together in the array, and in one of them. */
+static bool scattered_row(const struct tp_array *a, uint32_t chunk, uint64_t at, uint64_t limit, struct rows *rows)
+{
+    struct tp_run run;
+    uint64_t length = a->grid->order || a->rank == 0 ? 1 : a->grid->chunk[a->rank - 1];
+    uint64_t left = length - at % length;
+    if (!tp_array_run_at(a, tp_chunk_elem(a, chunk, at), left < limit ? left : limit, &run))
+        return false;
+    *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
+    return true;
+}
+
+/* The next elements of an extent, from the at-th on. */
+static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t limit,
+                                struct rows *rows, struct tp_error *err)
+{
+    const struct tp_plan *plan = w->move->plan;
+    const struct tp_array *a = &plan->arrays[e->array];
+    struct tp_run run;
+    if (!a->grid) {
+        if (!tp_array_run_at(a, e->first_elem + at, limit, &run))
+            return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64, e->first_elem + at);
+        *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
+        return TP_OK;
+    }
+    uint32_t number = (uint32_t)(e - plan->extents);
+    if (w->gathered != number)
+        w->has_gather = tp_box_gather(&w->gather, a, e->leaf);
+    w->gathered = number;
+    if (w->has_gather)
+        *rows = chunk_rows(&w->gather, at, limit);
+    else if (!scattered_row(a, e->leaf, at, limit, rows))
+        return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64 " of chunk %" PRIu32, at, e->leaf);
+    return TP_OK;
+}
+
+/* Make `count` elements of an extent, from the at-th on, at dst. */
+static enum tp_status make(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
                            struct tp_error *err)
 {
+    const struct tp_array *a = &w->move->plan->arrays[e->array];
     while (count > 0) {
-        struct tp_run run;
-        if (!tp_array_run_at(a, first, count, &run))
-            return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64, first);
-        enum tp_status st = make_run(w, a, &run, dst, err);
+        struct rows rows = {.piece = NULL};
+        enum tp_status st = next_rows(w, e, at, count, &rows, err);
+        if (!st)
+            st = make_rows(w, a, &rows, dst, err);
         if (st)
             return st;
-        dst += run.elem_count * tp_array_item_bytes(a);
-        first += run.elem_count;
-        count -= run.elem_count;
+        uint64_t n = rows.elem_count * rows.row_count;
+        dst += n * tp_array_item_bytes(a);
+        at += n;
+        count -= n;
     }
     return TP_OK;
 }
@@ -126,8 +203,10 @@ static void clear_seen(struct worker *w)
 }
 
 struct span { /* of a block */
+    const struct tp_out_extent *extent;
     const struct tp_array *array;
-    uint64_t first_elem, elem_count, offset_bytes;
+    uint64_t first_elem; /* within the extent */
+    uint64_t elem_count, offset_bytes;
 };
 
 static struct span block_span(const struct tp_plan *plan, const struct tp_out_extent *e, uint64_t block)
@@ -136,7 +215,7 @@ static struct span block_span(const struct tp_plan *plan, const struct tp_out_ex
     uint64_t step = TP_BLOCK_BYTES / tp_array_item_bytes(a);
     uint64_t first = block * step;
     uint64_t rest = e->elem_count - first;
-    return (struct span){a, e->first_elem + first, rest < step ? rest : step, e->offset_bytes + block * TP_BLOCK_BYTES};
+    return (struct span){e, a, first, rest < step ? rest : step, e->offset_bytes + block * TP_BLOCK_BYTES};
 }
 
 /* ---- writing ---- */
@@ -180,12 +259,15 @@ static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, s
 static enum tp_status scan_block(struct worker *w, const struct span *s, uint64_t done, struct tp_error *err)
 {
     const struct tp_array *a = s->array;
-    if (a->op != TP_OP_CAST)
+    bool casts = false;
+    for (uint32_t i = 0; i < a->piece_count; i++)
+        casts |= a->pieces[i].op == TP_OP_CAST;
+    if (!casts)
         return TP_OK;
     while (done < s->elem_count && !tp_pool_stopped(w->pool)) {
         uint64_t limit = piece_limit(w, a, w->move->budget.buffer_bytes);
         uint64_t n = s->elem_count - done < limit ? s->elem_count - done : limit;
-        enum tp_status st = make(w, a, s->first_elem + done, n, w->out, err);
+        enum tp_status st = make(w, s->extent, s->first_elem + done, n, w->out, err);
         if (st)
             return st;
         tp_pool_count(w->pool, n * tp_array_item_bytes(a));
@@ -209,7 +291,7 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
             return scan_block(w, &s, done, err);
         uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes - w->fill);
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
-        enum tp_status st = make(w, s.array, s.first_elem + done, n, w->out + w->fill, err);
+        enum tp_status st = make(w, e, s.first_elem + done, n, w->out + w->fill, err);
         if (st)
             return st;
         tp_hasher_update(w->hasher, w->out + w->fill, (size_t)(n * item));
@@ -266,7 +348,7 @@ static enum tp_status check_digest(struct worker *w, const struct tp_out_extent 
                                    struct tp_error *err)
 {
     struct tp_move *m = w->move;
-    if (!m->digests)
+    if (!m->digests || m->plan->files[e->file].is_linked || m->output_tensor)
         return TP_OK;
     struct tp_digest found = tp_hasher_digest(w->hasher);
     if (memcmp(&found, &m->digests[e->first_block + block], sizeof found) == 0)
@@ -292,6 +374,28 @@ static enum tp_status check_block(struct worker *w, const struct tp_out_extent *
         done += n;
     }
     return check_digest(w, e, block, err);
+}
+
+/* Elements of the output, from a span's done-th on, into w->in. */
+static enum tp_status read_model(struct worker *w, const struct span *s, uint64_t done, uint64_t count,
+                                 struct tp_error *err)
+{
+    const struct tp_move *m = w->move;
+    unsigned item = tp_array_item_bytes(s->array);
+    if (!m->output_tensor)
+        return tp_checkpoint_read_at(m->output, s->extent->file, w->in, (size_t)(count * item),
+                                     s->offset_bytes + done * item, err);
+    const struct tp_tensor *t = tp_checkpoint_tensor(m->output, m->output_tensor[s->extent->array]);
+    uint64_t first = s->extent->first_elem + s->first_elem + done;
+    return t->chunks ? tp_chunks_read(w->model, m->output, t, first, count, w->in, err)
+                     : tp_tensor_read(m->output, t, first, count, w->in, err);
+}
+
+/* Which element of the array is a span's n-th. */
+static uint64_t array_elem(const struct span *s, uint64_t n)
+{
+    uint64_t at = s->first_elem + n;
+    return s->array->grid ? tp_chunk_elem(s->array, s->extent->leaf, at) : s->extent->first_elem + at;
 }
 
 /* Count the elements that differ; *first is the index of the first one. */
@@ -322,16 +426,16 @@ static enum tp_status compare_block(struct worker *w, const struct tp_out_extent
         uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes), first = 0;
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
         size_t bytes = (size_t)(n * item);
-        enum tp_status st = make(w, s.array, s.first_elem + done, n, w->out, err);
+        enum tp_status st = make(w, e, s.first_elem + done, n, w->out, err);
         if (!st)
-            st = tp_checkpoint_read_at(m->output, e->file, w->in, bytes, s.offset_bytes + done * item, err);
+            st = read_model(w, &s, done, n, err);
         if (st)
             return st;
         tp_hasher_update(w->hasher, w->in, bytes);
         if (memcmp(w->in, w->out, bytes) != 0) {
             uint64_t differ = count_different(w->in, w->out, n, item, &first);
             if (found.elem_count == 0)
-                found.elem = s.first_elem + done + first;
+                found.elem = array_elem(&s, done + first);
             found.elem_count += differ;
         }
         tp_pool_count(w->pool, bytes);
@@ -419,12 +523,14 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 #define BUFFER_BEST ((uint64_t)512 << 10) /* larger writes are sometimes faster, and sometimes several times slower */
 
 enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              bool decodes, struct tp_error *err)
+                              struct tp_scratch_wish wish, struct tp_error *err)
 {
+    bool needs_scratch = wish.decodes || wish.chunks_bytes > 0;
+    uint64_t best = (wish.decodes ? SCRATCH_BEST : 0) + wish.chunks_bytes;
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
     uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
-    uint64_t scratch_min = decodes ? TP_SCRATCH_MIN_BYTES : 0;
+    uint64_t scratch_min = needs_scratch ? TP_SCRATCH_MIN_BYTES : 0;
     uint64_t worker_min = WORKER_BYTES + PIECE_MIN + BUFFER_MIN + scratch_min;
     uint64_t least = FIXED_BYTES + worker_min;
     if (allowed < least) {
@@ -433,6 +539,10 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     }
     uint64_t most = (allowed - FIXED_BYTES) / worker_min;
     count = count > most ? (unsigned)most : count;
+    if (wish.chunks_bytes > 0) { /* a chunk that is decoded twice costs more than a worker brings */
+        most = (allowed - FIXED_BYTES) / (worker_min + PIECE_BEST + BUFFER_BEST + best);
+        count = most < 1 ? 1 : count > most ? (unsigned)most : count;
+    }
     uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
     uint64_t piece = room >= BUFFER_MIN + PIECE_BEST ? PIECE_BEST : PIECE_MIN;
     uint64_t buffer = (room - piece) & ~((UINT64_C(64) << 10) - 1);
@@ -441,9 +551,9 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     *budget = (struct tp_budget){.workers = count,
                                  .piece_bytes = (size_t)piece,
                                  .buffer_bytes = (size_t)buffer,
-                                 .scratch_bytes = (size_t)(!decodes                 ? 0
-                                                           : scratch > SCRATCH_BEST ? SCRATCH_BEST
-                                                                                    : scratch)};
+                                 .scratch_bytes = (size_t)(!needs_scratch   ? 0
+                                                           : scratch > best ? best
+                                                                            : scratch)};
     return TP_OK;
 }
 
@@ -456,8 +566,41 @@ static void free_worker(struct worker *w)
     tp_host_free_aligned(w->in, w->move->budget.piece_bytes + LINE);
     tp_host_free_aligned(w->out, w->move->budget.buffer_bytes + BEYOND);
     tp_host_free_aligned(w->reader.scratch.bytes, w->reader.scratch.size_bytes);
+    tp_chunk_reader_free(w->reader.chunks);
+    tp_chunk_reader_free(w->model);
+    free(w->reader.window);
     free(w->path);
     free(w);
+}
+
+static bool has_grids(const struct tp_plan *plan)
+{
+    for (size_t i = 0; i < plan->array_count; i++)
+        if (plan->arrays[i].grid)
+            return true;
+    return false;
+}
+
+/* What decodes, what reads chunks of the source and what reads those of the output share the scratch. */
+static bool make_reader(struct worker *w)
+{
+    const struct tp_move *m = w->move;
+    bool decodes = m->plan->decoded_count > 0, chunked = m->plan->chunked_count > 0, by_tensor = m->output_tensor;
+    unsigned users = (unsigned)decodes + chunked + by_tensor;
+    size_t share = users ? m->budget.scratch_bytes / users : 0;
+    w->reader = (struct tp_reader_state){.ck = m->source, .kernels = m->kernels};
+    bool ok = true;
+    if (decodes) {
+        w->reader.scratch.size_bytes = share > TP_SCRATCH_MIN_BYTES ? share : TP_SCRATCH_MIN_BYTES;
+        ok = (w->reader.scratch.bytes = tp_host_alloc_aligned(w->reader.scratch.size_bytes)) != NULL;
+    }
+    if (ok && chunked)
+        ok = (w->reader.chunks = tp_chunk_reader_new(share)) != NULL;
+    if (ok && by_tensor)
+        ok = (w->model = tp_chunk_reader_new(share)) != NULL;
+    if (ok && has_grids(m->plan))
+        ok = (w->reader.window = malloc(TP_ROWS_WINDOW_BYTES)) != NULL;
+    return ok;
 }
 
 static struct worker *new_worker(struct tp_move *move)
@@ -470,12 +613,8 @@ static struct worker *new_worker(struct tp_move *move)
     w->hasher = tp_hasher_new(move->kernels);
     w->in = tp_host_alloc_aligned(move->budget.piece_bytes + LINE);
     w->out = tp_host_alloc_aligned(move->budget.buffer_bytes + BEYOND);
-    w->reader = (struct tp_reader_state){.ck = move->source, .kernels = move->kernels};
-    w->reader.scratch.size_bytes = move->plan->decoded_count ? move->budget.scratch_bytes : 0;
-    if (w->reader.scratch.size_bytes)
-        w->reader.scratch.bytes = tp_host_alloc_aligned(w->reader.scratch.size_bytes);
-    bool has_scratch = w->reader.scratch.bytes || w->reader.scratch.size_bytes == 0;
-    if (w->hasher && w->in && w->out && has_scratch)
+    w->gathered = TP_NONE;
+    if (w->hasher && w->in && w->out && make_reader(w))
         return w;
     free_worker(w);
     return NULL;
@@ -493,7 +632,11 @@ static uint64_t total_bytes(const struct tp_move *m)
     if (m->mode == TP_MOVE_WRITE) {
         total = 0;
         for (size_t f = 0; f < m->plan->file_count; f++)
-            total += m->plan->files[f].size_bytes;
+            total += m->plan->files[f].is_linked ? 0 : m->plan->files[f].size_bytes;
+    } else if (m->mode == TP_MOVE_CHECK) {
+        for (size_t i = 0; i < m->plan->extent_count; i++)
+            if (m->plan->files[m->plan->extents[i].file].is_linked)
+                total -= m->plan->extents[i].size_bytes;
     }
     return total;
 }
@@ -502,7 +645,7 @@ enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err)
 {
     static const enum tp_phase phase_of[] = {TP_PHASE_CONVERT, TP_PHASE_VERIFY, TP_PHASE_COMPARE};
     struct tp_task_list list;
-    enum tp_status st = tp_tasks_build(&list, move->plan, move->budget.workers, err);
+    enum tp_status st = tp_tasks_build(&list, move->plan, move->budget.workers, move->mode == TP_MOVE_COMPARE, err);
     if (st)
         return st;
     unsigned workers = move->budget.workers < list.count ? move->budget.workers : (unsigned)list.count;

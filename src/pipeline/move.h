@@ -43,6 +43,7 @@ struct tp_move {
     const struct tp_format *format;     /* WRITE */
     const char *folder;                 /* WRITE: where the files are, made and sized before */
     const struct tp_checkpoint *output; /* CHECK, COMPARE: file indices as in the plan */
+    const uint32_t *output_tensor;      /* COMPARE: by array, the output's tensor to read; NULL: the extents' bytes */
     struct tp_digest *digests;          /* block_count; written by WRITE, expected by the others (NULL: not known) */
     struct tp_result *results;          /* result_count; WRITE */
     bool saturate, stop_at_overflow;
@@ -57,9 +58,14 @@ struct tp_move {
 
 enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 
+/* What a worker wants a scratch for. */
+struct tp_scratch_wish {
+    bool decodes;
+    uint64_t chunks_bytes; /* tp_chunk_reader_wants, of all that reads chunks */
+};
 /* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
  * smallest budget that would do when it is too small even for one worker. */
 enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              bool decodes, struct tp_error *err);
+                              struct tp_scratch_wish wish, struct tp_error *err);
 
 #endif

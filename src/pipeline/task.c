@@ -47,7 +47,7 @@ static bool cut_file(struct tp_task_list *list, size_t *capacity, const struct t
     return add_task(list, capacity, task);
 }
 
-enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers,
+enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers, bool linked,
                               struct tp_error *err)
 {
     *list = (struct tp_task_list){.file_count = (uint32_t)plan->file_count};
@@ -59,7 +59,7 @@ enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *p
     bool ok = list->file_first != NULL;
     for (uint32_t f = 0; ok && f < plan->file_count; f++) {
         list->file_first[f] = (uint32_t)list->count;
-        ok = cut_file(list, &capacity, plan, f, target);
+        ok = (plan->files[f].is_linked && !linked) || cut_file(list, &capacity, plan, f, target);
     }
     if (!ok) {
         tp_tasks_release(list);

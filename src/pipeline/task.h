@@ -21,7 +21,8 @@ struct tp_task_list {
     uint32_t file_count;
 };
 
-enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers,
+/* `linked`: the extents in linked files too. */
+enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers, bool linked,
                               struct tp_error *err);
 void tp_tasks_release(struct tp_task_list *list);
 

@@ -6,8 +6,8 @@
 #include "plan/plan.h"
 
 struct tp_run {
-    uint32_t logical;
-    uint64_t src_elem; /* in the logical tensor */
+    const struct tp_piece *piece;
+    uint64_t src_elem; /* in the piece's logical tensor */
     uint64_t elem_count;
 };
 
@@ -15,5 +15,8 @@ struct tp_run {
  * dst order, so a range of an array is walked by asking again behind each run. False when no piece holds dst_elem,
  * which a finished plan never has. */
 bool tp_array_run_at(const struct tp_array *array, uint64_t dst_elem, uint64_t limit, struct tp_run *run);
+
+/* Which element of the array is the at-th in the bytes of a chunk. */
+uint64_t tp_chunk_elem(const struct tp_array *array, uint64_t number, uint64_t at);
 
 #endif

@@ -83,6 +83,14 @@ void tp_path_join_keys(char *dst, const char *path, size_t path_len, char separa
     dst[path_len] = '\0';
 }
 
+bool tp_plan_add_small(struct tp_plan *plan, const char *name, uint32_t kind, uint32_t item, bool is_last)
+{
+    if (!tp_array_grow(&plan->small_files, &plan->small_capacity, plan->small_count + 1, sizeof *plan->small_files))
+        return false;
+    plan->small_files[plan->small_count++] = (struct tp_small_file){name, kind, item, is_last};
+    return true;
+}
+
 /* ---- selection ---- */
 
 static bool matches_any(const struct tp_glob_list *globs, const char *name)
@@ -192,24 +200,25 @@ static enum tp_dtype wanted_dtype(const struct builder *b, const struct tp_logic
 }
 
 /* What becomes of a tensor: its dtype in the output and how it gets there. */
-static void choose_dtype(const struct builder *b, const struct tp_logical *l, struct tp_array *a)
+static void choose_dtype(const struct builder *b, const struct tp_logical *l, struct tp_array *a,
+                         struct tp_piece *piece)
 {
     enum tp_dtype from = (enum tp_dtype)l->dtype;
     enum tp_dtype to = from;
     a->view = TP_DTYPE_NONE;
-    a->op = TP_OP_COPY;
+    piece->op = TP_OP_COPY;
     if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_logical_group(l) == TP_NO_GROUP) {
         to = wanted_dtype(b, l, from);
-        a->op = to == from ? TP_OP_COPY : TP_OP_CAST;
+        piece->op = to == from ? TP_OP_COPY : TP_OP_CAST;
     } else if (b->options->compat && is_recent(from)) {
         to = TP_U8;
         a->view = (uint8_t)from;
     } else if (from == TP_F4 && !b->traits.packed_small_floats) {
         to = TP_F4_UNPACKED;
-        a->op = TP_OP_UNPACK_F4;
+        piece->op = TP_OP_UNPACK_F4;
     }
     a->dtype = (uint8_t)to;
-    a->source_dtype = (uint8_t)from;
+    piece->source_dtype = (uint8_t)from;
 }
 
 static enum tp_status check_dtypes(const struct builder *b)
@@ -259,7 +268,7 @@ static const char *bad_path(const char *path, size_t len, bool nested)
 static enum tp_status check_tree(const struct builder *b)
 {
     struct tp_plan *plan = b->plan;
-    bool nested = b->options->tree == TP_TREE_NESTED;
+    bool nested = b->options->tree != TP_TREE_FLAT;
     struct offenders bad = {.count = 0}, both = {.count = 0};
     const struct tp_array **sorted = tp_plan_sorted(plan);
     if (!sorted)
@@ -322,19 +331,40 @@ static enum tp_status check_twins(const struct builder *b)
 
 /* ---- arrays ---- */
 
+static void replace_bytes(char *text, size_t len, char from, char to)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == from)
+            text[i] = to;
+}
+
+/* The tensor's name, split at its dots where a tree is wanted, under the keys that wrap the tree. */
 static enum tp_status set_path(const struct builder *b, struct tp_array *a, const struct tp_logical *l)
 {
-    a->path = tp_logical_name(l);
-    a->path_len = tp_logical_name_len(l);
-    if (b->options->tree == TP_TREE_FLAT || b->traits.flat_names || !memchr(a->path, '.', a->path_len))
+    const char *name = tp_logical_name(l), *wrap = b->options->wrap;
+    size_t name_len = tp_logical_name_len(l), wrap_len = wrap ? strlen(wrap) + 1 : 0;
+    bool nested = b->options->tree != TP_TREE_FLAT && !b->traits.flat_names;
+    a->path = name;
+    a->path_len = (uint16_t)name_len;
+    if (!wrap && !(nested && memchr(name, '.', name_len)))
         return TP_OK;
-    char *path = tp_arena_strndup(&b->plan->arena, a->path, a->path_len);
+    if (wrap_len + name_len > TP_NAME_MAX_BYTES)
+        return tp_err_tensor(b->err,
+                             tp_fail(b->err, TP_ERR_LIMIT, "with --wrap its path has more than %u bytes",
+                                     TP_NAME_MAX_BYTES),
+                             name, name_len);
+    char *path = tp_arena_alloc(&b->plan->arena, wrap_len + name_len + 1);
     if (!path)
         return tp_fail_nomem(b->err);
-    for (size_t i = 0; i < a->path_len; i++)
-        if (path[i] == '.')
-            path[i] = '\0';
+    if (wrap) {
+        memcpy(path, wrap, wrap_len);
+        replace_bytes(path, wrap_len, '/', '\0');
+    }
+    memcpy(path + wrap_len, name, name_len + 1);
+    if (nested)
+        replace_bytes(path + wrap_len, name_len, '.', '\0');
     a->path = path;
+    a->path_len = (uint16_t)(wrap_len + name_len);
     return TP_OK;
 }
 
@@ -358,7 +388,8 @@ static enum tp_status set_shape(const struct builder *b, struct tp_array *a, con
 
 static bool is_counted(const struct tp_array *a)
 {
-    return tp_dtype_class((enum tp_dtype)a->source_dtype) == TP_CLASS_FLOAT || a->source_dtype == TP_BOOL;
+    enum tp_dtype from = tp_array_source_dtype(a);
+    return tp_dtype_class(from) == TP_CLASS_FLOAT || from == TP_BOOL;
 }
 
 static enum tp_status add_array(struct builder *b, const struct tp_logical *from)
@@ -371,7 +402,8 @@ static enum tp_status add_array(struct builder *b, const struct tp_logical *from
         return tp_fail_nomem(b->err);
     *a = (struct tp_array){
         .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = tp_logical_group(from)};
-    choose_dtype(b, from, a);
+    *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count};
+    choose_dtype(b, from, a, piece);
     enum tp_status st = set_path(b, a, from);
     if (!st)
         st = set_shape(b, a, from);
@@ -382,10 +414,11 @@ static enum tp_status add_array(struct builder *b, const struct tp_logical *from
     *l = *from;
     if (a->view != TP_DTYPE_NONE || tp_dtype_bits((enum tp_dtype)a->dtype) < 8)
         l->dtype = TP_U8;
-    *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count, .run_elems = a->elem_count};
+    piece->run_elems = a->elem_count;
     plan->logical_count++;
     plan->array_count++;
     plan->decoded_count += l->decoded != NULL;
+    plan->chunked_count += l->tensor->chunks != NULL;
     plan->read_bytes += tp_logical_source_bytes(from);
     plan->payload_bytes += a->elem_count * tp_array_item_bytes(a);
     return TP_OK;
@@ -446,6 +479,19 @@ static enum tp_status add_arrays(struct builder *b)
     return st;
 }
 
+static enum tp_status check_wrap(const struct builder *b)
+{
+    const char *wrap = b->options->wrap;
+    if (!wrap)
+        return TP_OK;
+    if (b->traits.flat_names)
+        return tp_fail(b->err, TP_ERR_USAGE, "--wrap is for formats that hold a tree; this one has flat names");
+    size_t len = strlen(wrap);
+    if (len == 0 || wrap[0] == '/' || wrap[len - 1] == '/' || strstr(wrap, "//"))
+        return tp_fail(b->err, TP_ERR_USAGE, "--wrap needs keys with a '/' between them, as in params/params");
+    return TP_OK;
+}
+
 static enum tp_status gather(struct builder *b)
 {
     enum tp_status st =
@@ -460,9 +506,11 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
                              const struct tp_convert_options *options, struct tp_plan_traits traits,
                              struct tp_error *err)
 {
-    *plan = (struct tp_plan){.metadata = &source->metadata};
+    *plan = (struct tp_plan){.source = source};
     struct builder b = {.plan = plan, .source = source, .options = options, .traits = traits, .err = err};
-    enum tp_status st = gather(&b);
+    enum tp_status st = check_wrap(&b);
+    if (!st)
+        st = gather(&b);
     if (!st)
         st = select_tensors(&b);
     if (!st)
@@ -492,6 +540,7 @@ void tp_plan_release(struct tp_plan *plan)
     free(plan->arrays);
     free(plan->extents);
     free(plan->files);
+    free(plan->small_files);
     free(plan->leaves);
     tp_arena_release(&plan->arena);
     tp_list_release(&plan->notes);

@@ -37,6 +37,15 @@ struct tp_piece {
     uint32_t axis_count;
     const struct tp_axis *axes;
     uint64_t src_first, dst_first, run_elems;
+    uint8_t source_dtype; /* as stored in the source */
+    uint8_t op;           /* enum tp_op */
+};
+
+/* How an array is cut into chunks, boxes of one shape whose numbers run row-major over the grid. Only of formats that
+ * have chunks (zarr). Chunks that we write divide their array. */
+struct tp_grid {
+    const uint64_t *chunk; /* the shape of one: rank numbers, each at least 1 */
+    const uint8_t *order;  /* rank axes, from the slowest to the fastest in a chunk's bytes; NULL: row-major */
 };
 
 /* A leaf of the target tree. Its pieces tile it exactly once, in the order of dst_first. */
@@ -44,33 +53,43 @@ struct tp_array {
     const char *path; /* keys from the root, '\0' between them; path_len bytes */
     const uint64_t *shape;
     const struct tp_piece *pieces;
+    const struct tp_grid *grid; /* NULL: its extents are flat ranges; else each is a chunk */
     uint64_t elem_count;
     uint32_t piece_count;
-    uint32_t first_extent; /* its extents are chained by `next`, in element order */
+    uint32_t first_extent; /* its extents are chained by `next`, in element order (of chunks: by number) */
     uint32_t result;       /* row of tp_results, or TP_NONE: nothing is counted */
     uint32_t group;        /* of the source checkpoint, or TP_NO_GROUP */
     uint16_t path_len;
     uint8_t rank;
-    uint8_t dtype;        /* as written */
-    uint8_t source_dtype; /* as stored in the source */
-    uint8_t op;           /* enum tp_op */
-    uint8_t view;         /* --compat: the dtype that the uint8 bytes stand for, or TP_DTYPE_NONE */
+    uint8_t dtype; /* as written */
+    uint8_t view;  /* --compat: the dtype that the uint8 bytes stand for, or TP_DTYPE_NONE */
 };
 
-/* A flat, row-major range of an array's elements in one file. In the order of files and offsets. */
+/* A flat, row-major range of an array's elements, or a chunk of it, in one file. In the order of files and offsets.
+ * Those in a linked file come after all others, have no blocks of digests, and may overlap. */
 struct tp_out_extent {
     uint32_t array, file;
-    uint32_t next; /* of the same array, or TP_NONE */
-    uint32_t leaf; /* the format's own */
-    uint64_t first_elem, elem_count;
+    uint32_t next;       /* of the same array, or TP_NONE */
+    uint32_t leaf;       /* the format's own; of a chunk its number in the grid */
+    uint64_t first_elem; /* of a chunk: that of its first corner */
+    uint64_t elem_count; /* of a chunk: its volume */
     uint64_t offset_bytes, size_bytes;
     uint64_t first_block; /* in the table of digests */
 };
 
 struct tp_out_file {
-    const char *name;
+    const char *name; /* within the output, '/' between folders */
     uint64_t size_bytes;
     uint32_t first_extent, extent_count;
+    bool is_linked;       /* the source's own file lies here as it is; else we write it. Linked ones come last */
+    uint32_t source_file; /* of a linked one: which file of the source */
+};
+
+/* A file of the format's own beside the data: an index, a tree of keys. The plan's order is that of writing. */
+struct tp_small_file {
+    const char *name;
+    uint32_t kind, item; /* the format's own */
+    bool is_last;        /* comes after manifest.json: it says that all is there */
 };
 
 struct tp_plan {
@@ -79,14 +98,16 @@ struct tp_plan {
     struct tp_array *arrays; /* in source order */
     struct tp_out_extent *extents;
     struct tp_out_file *files;
+    struct tp_small_file *small_files;
     void *leaves; /* the format's own table, malloc'd */
-    size_t logical_count, array_count, extent_count, file_count, leaf_count;
+    size_t logical_count, array_count, extent_count, file_count, small_count, small_capacity, leaf_count;
     uint64_t block_count;
     uint32_t result_count;
-    uint32_t decoded_count;
+    uint32_t decoded_count; /* logicals that are decoded */
+    uint32_t chunked_count; /* logicals whose source is stored in chunks */
     uint64_t payload_bytes, read_bytes, parameter_count;
     struct tp_list notes;
-    const struct tp_metadata *metadata; /* of the source, borrowed; or NULL */
+    const struct tp_checkpoint *source; /* borrowed */
 };
 
 /* What a format asks of the plan. */
@@ -109,10 +130,31 @@ static inline unsigned tp_array_item_bytes(const struct tp_array *a)
     return bits < 8 ? 1 : bits / 8;
 }
 
+/* What is done to the source's values, and their dtype there; of an array of several pieces, the first one's. */
+static inline enum tp_op tp_array_op(const struct tp_array *a)
+{
+    return a->piece_count ? (enum tp_op)a->pieces[0].op : TP_OP_COPY;
+}
+static inline enum tp_dtype tp_array_source_dtype(const struct tp_array *a)
+{
+    return (enum tp_dtype)(a->piece_count ? a->pieces[0].source_dtype : a->dtype);
+}
+/* Its first source that has codes to decode, or NULL. */
+static inline const struct tp_decoded *tp_array_decoded(const struct tp_plan *plan, const struct tp_array *a)
+{
+    for (uint32_t i = 0; i < a->piece_count; i++)
+        if (plan->logicals[a->pieces[i].logical].decoded)
+            return plan->logicals[a->pieces[i].logical].decoded;
+    return NULL;
+}
+
 static inline uint64_t tp_extent_block_count(const struct tp_out_extent *e)
 {
     return (e->size_bytes + TP_BLOCK_BYTES - 1) / TP_BLOCK_BYTES;
 }
+
+/* One more small file; `name` is borrowed (a literal, or in plan->arena). False: no memory. */
+bool tp_plan_add_small(struct tp_plan *plan, const char *name, uint32_t kind, uint32_t item, bool is_last);
 
 /* Order of paths: key by key, bytewise, as Flax sorts them at every level of the tree. */
 int tp_path_compare(const char *a, size_t a_len, const char *b, size_t b_len);

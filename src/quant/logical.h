@@ -5,6 +5,7 @@
 #define TP_QUANT_LOGICAL_H
 
 #include "base/list.h"
+#include "checkpoint/chunks.h"
 #include "quant/decode.h"
 #include "tensorport/convert.h"
 
@@ -54,17 +55,24 @@ enum tp_status tp_logicals_build(struct tp_logical **out, size_t *count, struct 
                                  const struct tp_checkpoint *ck, const struct tp_convert_options *options,
                                  struct tp_error *err);
 
-/* What a worker brings along. `scratch` is only needed for decoded ones. */
+#define TP_ROWS_WINDOW_BYTES ((size_t)128 << 10)
+
+/* What a worker brings along. Everything but the first two may be absent where no logical tensor needs it. */
 struct tp_reader_state {
     const struct tp_checkpoint *ck;
     const struct tp_kernels *kernels;
-    struct tp_scratch scratch;
+    struct tp_scratch scratch;      /* for decoded ones */
+    struct tp_chunk_reader *chunks; /* for those stored in chunks; without it each read makes one */
+    uint8_t *window;                /* TP_ROWS_WINDOW_BYTES, for short rows */
 };
 
 /* Elements [first, first + count), row-major, to dst. F4: first and count are even, or reach the end. Thread-safe with
  * a state of one's own. */
 enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
                                uint64_t count, void *dst, struct tp_error *err);
+/* `rows` runs of `count` elements, each `stride` elements behind the one before, one behind the other to dst. */
+enum tp_status tp_logical_read_rows(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
+                                    uint64_t count, uint64_t stride, uint64_t rows, void *dst, struct tp_error *err);
 /* The same, cast to `dtype` on the way, where there is a shorter way than to read and to cast: false, and nothing done,
  * if there is none. */
 bool tp_logical_read_cast(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,

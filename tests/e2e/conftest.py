@@ -19,8 +19,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-# Before JAX starts: a CPU that pretends to be four devices, for the tests of shardings.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before JAX starts: a CPU that pretends to be eight devices, for the tests of shardings.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -387,7 +387,7 @@ def test_opening_reads_no_array(model: dict[str, np.ndarray], tmp_path: Path, mo
 def mesh(*shape: int) -> Mesh:
     count = int(np.prod(shape))
     if jax.device_count() < count:
-        pytest.fail("conftest.py asks for four devices; XLA_FLAGS of the environment overrode it")
+        pytest.fail("conftest.py asks for eight devices; XLA_FLAGS of the environment overrode it")
     return Mesh(np.array(jax.devices()[:count]).reshape(shape), ("x", "y")[: len(shape)])
 
 
@@ -584,7 +584,7 @@ UNSOUND = {
     "version 0": (change("version", to=0), "version 0"),
     "version true": (change("version", to=True), "version"),
     "version text": (change("version", to="1"), "version"),
-    "layout": (change("layout", to="orbax"), "'orbax' is unknown"),
+    "layout": (change("layout", to="jax"), "'jax' is unknown"),
     "tree": (change("tree", to="tall"), "neither flat nor nested"),
     "no files": (drop("files"), "'files' is missing"),
     "files an object": (change("files", to={}), "'files' is not a list"),
@@ -654,7 +654,7 @@ UNSOUND = {
 }
 
 
-@pytest.mark.parametrize("layout", ["flax-msgpack", "safetensors"])
+@pytest.mark.parametrize("layout", ["flax-msgpack", "safetensors", "orbax"])
 @pytest.mark.parametrize("fault", UNSOUND)
 def test_an_unsound_manifest_is_refused(model: dict[str, np.ndarray], tmp_path: Path, fault: str, layout: str):
     folder = tmp_path / "model"
@@ -662,6 +662,8 @@ def test_an_unsound_manifest_is_refused(model: dict[str, np.ndarray], tmp_path: 
     os.mkfifo(folder / "fifo")
     document = json.loads((folder / "manifest.json").read_text()) | {"layout": layout}
     apply, message = UNSOUND[fault]
+    if (fault, layout) == ("name drive", "orbax"):
+        message = "is missing"  # a folder may be called as a tensor is, and those may have a colon
     apply(document)
     write_manifest(folder, document)
     with pytest.raises(tensorport.FormatError, match=message) as caught:

@@ -15,7 +15,9 @@
 #include "checkpoint/file_cache.h"
 #include "checkpoint/name_index.h"
 #include "codec/digest.h"
+#include "os/copy.h"
 #include "os/host.h"
+#include "os/tree.h"
 #include "scratch.h"
 
 static void only_regular_files_are_opened(void **state)
@@ -142,6 +144,188 @@ static void folders_are_made_listed_renamed_and_removed(void **state)
     static const char *const rest[] = {"d/b/c", "d/b", "d/Z", "d/\xc3\xa9", "d"};
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(tp_path_remove(scratch_at(&s, rest[i]), &err), TP_OK);
+    scratch_remove(&s);
+}
+
+/* ---- names below a folder ---- */
+
+static void assert_tree(const char *root, const char *wanted)
+{
+    char text[4096] = "";
+    struct tp_names names;
+    assert_int_equal(tp_tree_list(&names, root, NULL), TP_OK);
+    for (size_t i = 0, at = 0; i < names.count; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i > 0 ? " " : "", names.items[i]);
+    tp_names_release(&names);
+    assert_string_equal(text, wanted);
+}
+
+static void trees_are_listed_in_the_order_of_their_bytes(void **state)
+{
+    (void)state;
+    static const char *const put[] = {"d/x", "d-1", "Z", "d/e/f", "d/e/a"};
+    struct scratch s;
+    struct tp_names names;
+    scratch_make(&s);
+    assert_tree(s.path, "");
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(tp_tree_make(s.path, put[i], NULL), TP_OK);
+        scratch_put(&s, put[i], "", 0, 0);
+    }
+    assert_int_equal(tp_folder_make(scratch_at(&s, "empty/within"), NULL), TP_OK);
+    assert_int_equal(symlink("d", scratch_at(&s, "link")), 0);
+    assert_tree(s.path, "Z d-1 d/e/a d/e/f d/x empty/within/ link");
+    assert_int_equal(tp_tree_list(&names, scratch_at(&s, "Z"), NULL), TP_ERR_IO);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(tp_tree_remove(s.path, put[i], NULL), TP_OK);
+    assert_int_equal(tp_tree_remove(s.path, "empty/within/", NULL), TP_OK);
+    assert_tree(s.path, "link");
+    scratch_remove(&s);
+}
+
+static void folders_deeper_than_we_go_stand_for_themselves(void **state)
+{
+    (void)state;
+    static const char deep[] = "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16";
+    struct scratch s;
+    struct tp_error err;
+    char name[128], path[256];
+    scratch_make(&s);
+    snprintf(name, sizeof name, "%s/file", deep);
+    assert_true(tp_tree_is_name(name));
+    assert_int_equal(tp_tree_make(s.path, name, NULL), TP_OK);
+    scratch_put(&s, name, "", 0, 0);
+    assert_tree(s.path, name);
+    snprintf(path, sizeof path, "%s/17/file", deep);
+    assert_false(tp_tree_is_name(path));
+    assert_int_equal(tp_tree_make(s.path, path, &err), TP_ERR_UNSUPPORTED);
+    snprintf(path, sizeof path, "%s/17/", deep);
+    assert_int_equal(tp_folder_make(scratch_at(&s, path), NULL), TP_OK);
+    scratch_put(&s, "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/more", "", 0, 0);
+    char wanted[512];
+    snprintf(wanted, sizeof wanted, "%s %s", path, name);
+    assert_tree(s.path, wanted);
+    assert_int_equal(tp_path_remove(scratch_at(&s, "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/more"), NULL), TP_OK);
+    assert_int_equal(tp_tree_remove(s.path, path, NULL), TP_OK);
+    assert_int_equal(tp_tree_remove(s.path, name, NULL), TP_OK);
+    scratch_remove(&s);
+}
+
+static void what_is_removed_takes_its_empty_folders_along_and_no_others(void **state)
+{
+    (void)state;
+    struct scratch s;
+    scratch_make(&s);
+    assert_int_equal(tp_folder_make(scratch_at(&s, "a/b/c"), NULL), TP_OK);
+    scratch_put(&s, "a/b/c/x", "", 0, 0);
+    scratch_put(&s, "a/mine", "", 0, 0);
+    assert_int_equal(tp_tree_remove(s.path, "a/b/c", NULL), TP_OK); /* a folder where a file was meant */
+    assert_tree(s.path, "a/b/c/x a/mine");
+    assert_int_equal(tp_tree_remove(s.path, "a/b/c/x", NULL), TP_OK);
+    assert_tree(s.path, "a/mine");
+    assert_int_equal(tp_tree_remove(s.path, "a/b/c/x", NULL), TP_OK); /* absent is fine */
+    assert_int_equal(tp_tree_remove(s.path, "a/mine/x", NULL), TP_OK);
+    assert_int_equal(tp_folder_make(scratch_at(&s, "b/c"), NULL), TP_OK);
+    assert_int_equal(tp_tree_remove(s.path, "b/c/gone/x", NULL), TP_OK); /* what a kill had left of it */
+    assert_tree(s.path, "a/mine");
+    assert_int_equal(tp_tree_remove(s.path, "../x", NULL), TP_ERR_UNSUPPORTED);
+    assert_int_equal(tp_tree_remove(s.path, "a/mine", NULL), TP_OK);
+    assert_tree(s.path, "");
+    scratch_remove(&s);
+}
+
+static void moving_makes_folders_and_replaces_nothing(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct tp_error err;
+    scratch_make(&s);
+    char from[1024], to[1024];
+    snprintf(from, sizeof from, "%s", scratch_at(&s, "from"));
+    snprintf(to, sizeof to, "%s", scratch_at(&s, "to"));
+    assert_int_equal(tp_folder_make(from, NULL), TP_OK);
+    assert_int_equal(tp_folder_make(to, NULL), TP_OK);
+    scratch_put(&s, "from/x", "", 0, 0);
+    scratch_put(&s, "from/y", "", 0, 0);
+    assert_int_equal(tp_tree_move(from, "x", to, "d/e/x", &err), TP_OK);
+    assert_tree(to, "d/e/x");
+    assert_int_equal(tp_tree_move(from, "y", to, "d/e/x", &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_tree_move(from, "y", to, "d/e", &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_tree_move(from, "y", to, "d/e/x/y", &err), TP_ERR_EXISTS);
+    assert_non_null(strstr(err.message, "where a file or a link lies"));
+    assert_int_equal(tp_tree_move(from, "absent", to, "d/z", &err), TP_ERR_IO);
+    assert_int_equal(tp_tree_move(from, "../to/d/e/x", to, "z", &err), TP_ERR_UNSUPPORTED);
+    assert_int_equal(link(scratch_at(&s, "from/y"), scratch_at(&s, "to/y")), 0);
+    assert_int_equal(tp_tree_move(from, "y", to, "y", &err), TP_OK); /* one file already */
+    assert_tree(from, "");
+    assert_tree(to, "d/e/x y");
+    assert_int_equal(tp_tree_remove(to, "d/e/x", NULL), TP_OK);
+    assert_int_equal(tp_tree_remove(to, "y", NULL), TP_OK);
+    scratch_remove(&s);
+}
+
+static void links_below_a_folder_are_never_followed(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct tp_error err;
+    enum tp_path_kind kind;
+    struct tp_names none = {0};
+    scratch_make(&s);
+    assert_int_equal(tp_folder_make(scratch_at(&s, "elsewhere/d"), NULL), TP_OK);
+    assert_int_equal(tp_folder_make(scratch_at(&s, "root"), NULL), TP_OK);
+    scratch_put(&s, "elsewhere/d/x", "", 0, 0);
+    scratch_put(&s, "root/y", "", 0, 0);
+    assert_int_equal(symlink("../elsewhere", scratch_at(&s, "root/out")), 0);
+    char root[1024];
+    snprintf(root, sizeof root, "%s", scratch_at(&s, "root"));
+    assert_int_equal(tp_tree_kind_of(&kind, root, "out", &err), TP_OK);
+    assert_int_equal(kind, TP_PATH_OTHER);
+    assert_int_equal(tp_tree_kind_of(&kind, root, "out/d", &err), TP_OK);
+    assert_int_equal(kind, TP_PATH_ABSENT);
+    assert_int_equal(tp_tree_make(root, "out/x", &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_tree_make(root, "out/new/x", &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_tree_move(root, "y", root, "out/y", &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_tree_move(root, "out/d/x", root, "x", &err), TP_ERR_IO);
+    assert_int_equal(tp_tree_remove(root, "out/d/x", &err), TP_OK);
+    assert_tree(scratch_at(&s, "elsewhere"), "d/x");
+    assert_int_equal(tp_tree_sync(root, &none, &err), TP_OK);
+    assert_tree(root, "out y");
+    assert_int_equal(tp_tree_kind_of(&kind, scratch_at(&s, "root/out"), "d/x", &err),
+                     TP_OK); /* on the way to it, yes */
+    assert_int_equal(kind, TP_PATH_FILE);
+    assert_int_equal(tp_path_kind_of(&kind, scratch_at(&s, "root/out"), &err), TP_OK);
+    assert_int_equal(kind, TP_PATH_FOLDER);
+    assert_int_equal(tp_path_kind_of_itself(&kind, scratch_at(&s, "root/out"), &err), TP_OK);
+    assert_int_equal(kind, TP_PATH_OTHER);
+    assert_int_equal(tp_tree_remove(root, "out", &err), TP_OK); /* the link itself */
+    assert_int_equal(tp_tree_remove(root, "y", &err), TP_OK);
+    assert_int_equal(tp_tree_remove(s.path, "elsewhere/d/x", &err), TP_OK);
+    scratch_remove(&s);
+}
+
+static void a_copy_is_whole_and_new_or_absent(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct tp_error err;
+    struct tp_file_id id;
+    char bytes[4];
+    int fd = -1;
+    scratch_make(&s);
+    scratch_put(&s, "from", "abc", 3, 20000000);
+    assert_int_equal(tp_file_open_read(&fd, scratch_at(&s, "from"), &id, &err), TP_OK);
+    assert_int_equal(tp_file_copy(fd, "from", scratch_at(&s, "to"), id.size_bytes, NULL, NULL, &err), TP_OK);
+    assert_int_equal(tp_file_copy(fd, "from", scratch_at(&s, "to"), id.size_bytes, NULL, NULL, &err), TP_ERR_EXISTS);
+    assert_int_equal(tp_file_copy(fd, "from", scratch_at(&s, "more"), id.size_bytes + 1, NULL, NULL, &err), TP_ERR_IO);
+    assert_non_null(strstr(err.message, "ends at byte 20000000"));
+    tp_fd_close(fd);
+    assert_int_equal(tp_file_open_read(&fd, scratch_at(&s, "to"), &id, &err), TP_OK);
+    assert_int_equal(id.size_bytes, 20000000);
+    assert_int_equal(tp_file_read_at(fd, bytes, 4, 0, "to", &err), TP_OK);
+    assert_memory_equal(bytes, "abc", 4);
+    tp_fd_close(fd);
+    assert_tree(s.path, "from to");
     scratch_remove(&s);
 }
 
@@ -383,6 +567,12 @@ int main(void)
         cmocka_unit_test(a_created_file_has_its_size_and_keeps_what_is_written),
         cmocka_unit_test(a_full_disk_is_told_as_such),
         cmocka_unit_test(folders_are_made_listed_renamed_and_removed),
+        cmocka_unit_test(trees_are_listed_in_the_order_of_their_bytes),
+        cmocka_unit_test(folders_deeper_than_we_go_stand_for_themselves),
+        cmocka_unit_test(what_is_removed_takes_its_empty_folders_along_and_no_others),
+        cmocka_unit_test(moving_makes_folders_and_replaces_nothing),
+        cmocka_unit_test(links_below_a_folder_are_never_followed),
+        cmocka_unit_test(a_copy_is_whole_and_new_or_absent),
         cmocka_unit_test(paths_are_joined_with_one_slash),
         cmocka_unit_test(free_space_is_that_of_the_nearest_parent),
         cmocka_unit_test(the_machine_answers),

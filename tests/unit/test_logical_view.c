@@ -40,7 +40,13 @@ static struct tp_checkpoint *make(const char *method)
         struct tp_extent extent = {.offset_bytes = offset};
         assert_true(tp_shape_measure(e->shape, e->rank, e->dtype, &extent.elem_count, &extent.size_bytes));
         offset += extent.size_bytes;
-        struct tp_tensor_spec spec = {e->name, strlen(e->name), false, false, e->dtype, e->shape, e->rank, &extent, 1};
+        struct tp_tensor_spec spec = {.name = e->name,
+                                      .name_len = strlen(e->name),
+                                      .dtype = e->dtype,
+                                      .shape = e->shape,
+                                      .rank = e->rank,
+                                      .extents = &extent,
+                                      .extent_count = 1};
         assert_int_equal(tp_checkpoint_add_tensor(ck, &spec, NULL), TP_OK);
     }
     assert_int_equal(tp_checkpoint_index_names(ck, NULL), TP_OK);

@@ -108,7 +108,7 @@ static void walk(const struct tp_array *a, const uint32_t *const *sources, uint3
         struct tp_run run;
         assert_true(tp_array_run_at(a, at, limit, &run));
         assert_true(run.elem_count > 0 && run.elem_count <= limit);
-        memcpy(out + at, sources[run.logical] + run.src_elem, run.elem_count * sizeof *out);
+        memcpy(out + at, sources[run.piece->logical] + run.src_elem, run.elem_count * sizeof *out);
         at += run.elem_count;
     }
 }

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* How large the chunks of an array are that we write ourselves. A function of the array alone, never of memory or
+ * workers: chunks are part of the output. */
+#ifndef TP_FORMAT_CHUNKING_H
+#define TP_FORMAT_CHUNKING_H
+
+#include <stdint.h>
+
+#define TP_CHUNK_BYTES_DEFAULT ((uint64_t)32 << 20)
+
+/* Into how many parts, a power of two, `size_bytes` should be cut: 1 below 2 MiB; else 16, less where parts would fall
+ * below 1 MiB, more where they would be above `chunk_bytes` (0: the default). */
+uint64_t tp_chunk_parts(uint64_t size_bytes, uint64_t chunk_bytes);
+
+/* The chunk of an array that lies row-major: cut along its first axis as far as powers of two divide it, then along the
+ * next; the chunk always divides the shape (where that is 0, the chunk is 1). What no power of two divides stays
+ * larger.
+ */
+void tp_chunk_shape(uint64_t *chunk, const uint64_t *shape, unsigned rank, unsigned item_bytes, uint64_t chunk_bytes);
+
+#endif

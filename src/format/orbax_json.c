@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* The metadata that Orbax itself reads: the tree of keys, and the handlers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "checkpoint/checkpoint.h"
+#include "format/orbax.h"
+#include "tensorport/tensorport.h"
+
+#define KEY_LIST 1u /* Orbax's key_type */
+#define KEY_DICT 2u
+
+/* ---- keys ---- */
+
+static size_t key_length(const struct tp_array *a, size_t at)
+{
+    const char *end = memchr(a->path + at, '\0', a->path_len - at);
+    return end ? (size_t)(end - a->path) - at : a->path_len - at;
+}
+
+/* 0, 1, 2 ... as a list counts: no leading zeros. */
+static bool is_index(const char *key, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (key[i] < '0' || key[i] > '9')
+            return false;
+    return len > 0 && (len == 1 || key[0] != '0');
+}
+
+/* Numbers first, in their order; then all others, bytewise. */
+static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    bool a_counts = is_index(a, a_len), b_counts = is_index(b, b_len);
+    if (a_counts != b_counts)
+        return a_counts ? -1 : 1;
+    if (a_counts && a_len != b_len)
+        return a_len < b_len ? -1 : 1;
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return order ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+static int by_keys(const void *x, const void *y)
+{
+    const struct tp_array *a = *(const struct tp_array *const *)x, *b = *(const struct tp_array *const *)y;
+    for (size_t i = 0, j = 0; i <= a->path_len && j <= b->path_len;) {
+        size_t a_len = key_length(a, i), b_len = key_length(b, j);
+        int order = compare_keys(a->path + i, a_len, b->path + j, b_len);
+        if (order)
+            return order;
+        i += a_len + 1;
+        j += b_len + 1;
+    }
+    return (a->path_len > b->path_len) - (a->path_len < b->path_len);
+}
+
+/* ---- the tree ---- */
+
+/* The arrays sorted, and which levels above the current one are lists. */
+struct tree {
+    const struct tp_array **sorted;
+    size_t count;
+    bool wants_lists;
+    bool is_list[TP_TREE_DEPTH_MAX + 1];
+};
+
+/* Are the keys at byte `at` of all arrays that share the path before it, from the i-th on, 0, 1 ... n - 1? */
+static bool level_is_list(const struct tree *t, size_t i, size_t at)
+{
+    const struct tp_array *start = t->sorted[i], *last = NULL;
+    size_t last_len = 0;
+    uint64_t next = 0;
+    for (; i < t->count; i++) {
+        const struct tp_array *a = t->sorted[i];
+        if (a->path_len < at || memcmp(a->path, start->path, at) != 0)
+            break;
+        size_t len = key_length(a, at);
+        if (last && len == last_len && memcmp(a->path + at, last->path + at, len) == 0)
+            continue;
+        if (!is_index(a->path + at, len) || len > 9 || strtoull(a->path + at, NULL, 10) != next++)
+            return false;
+        last = a;
+        last_len = len;
+    }
+    return true;
+}
+
+/* Levels that the array before did not pass through are looked at now. */
+static void enter_levels(struct tree *t, size_t i)
+{
+    const struct tp_array *a = t->sorted[i], *before = i ? t->sorted[i - 1] : NULL;
+    size_t shared = 0;
+    while (before && shared < a->path_len && shared < before->path_len && a->path[shared] == before->path[shared])
+        shared++;
+    unsigned depth = 0;
+    for (size_t at = 0; at <= a->path_len && depth <= TP_TREE_DEPTH_MAX; at += key_length(a, at) + 1, depth++)
+        if (!before || at > shared)
+            t->is_list[depth] = t->wants_lists && level_is_list(t, i, at);
+}
+
+/* ---- names, as Python's repr of a tuple of strings has them ---- */
+
+#define TUPLE_MAX (4 * (TP_NAME_MAX_BYTES + TP_TREE_DEPTH_MAX) + 8)
+
+static size_t put_repr(char *dst, const char *key, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    char quote = memchr(key, '\'', len) && !memchr(key, '"', len) ? '"' : '\'';
+    size_t used = 0;
+    dst[used++] = quote;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)key[i];
+        const char *named = c == '\n' ? "n" : c == '\r' ? "r" : c == '\t' ? "t" : NULL;
+        if (c == '\\' || c == (unsigned char)quote || named)
+            dst[used++] = '\\';
+        if (c >= ' ' && c != 0x7f) {
+            dst[used++] = (char)c;
+        } else if (named) {
+            dst[used++] = *named;
+        } else {
+            const char escaped[] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
+            memcpy(dst + used, escaped, sizeof escaped);
+            used += sizeof escaped;
+        }
+    }
+    dst[used++] = quote;
+    return used;
+}
+
+static size_t put_tuple(char dst[TUPLE_MAX], const struct tp_array *a)
+{
+    size_t used = 0, keys = 0;
+    dst[used++] = '(';
+    for (size_t at = 0; at <= a->path_len; at += key_length(a, at) + 1, keys++) {
+        if (keys > 0) {
+            dst[used++] = ',';
+            dst[used++] = ' ';
+        }
+        used += put_repr(dst + used, a->path + at, key_length(a, at));
+    }
+    if (keys == 1)
+        dst[used++] = ',';
+    dst[used++] = ')';
+    return used;
+}
+
+/* ---- _METADATA ---- */
+
+static void put_array(struct tp_json_writer *w, const struct tree *t, const struct tp_array *a)
+{
+    char tuple[TUPLE_MAX];
+    unsigned depth = 0;
+    tp_json_newline(w);
+    tp_json_key_len(w, tuple, put_tuple(tuple, a));
+    tp_json_begin_object(w);
+    tp_json_key(w, "key_metadata");
+    tp_json_begin_array(w);
+    for (size_t at = 0; at <= a->path_len; at += key_length(a, at) + 1, depth++) {
+        tp_json_begin_object(w);
+        tp_json_key(w, "key");
+        tp_json_string(w, a->path + at, key_length(a, at));
+        tp_json_key(w, "key_type");
+        tp_json_uint(w, t->is_list[depth] ? KEY_LIST : KEY_DICT);
+        tp_json_end_object(w);
+    }
+    tp_json_end_array(w);
+    tp_json_key(w, "value_metadata");
+    tp_json_begin_object(w);
+    tp_json_key(w, "value_type");
+    tp_json_cstring(w, "np.ndarray"); /* jax.Array would want a sharding where no target is given */
+    tp_json_key(w, "skip_deserialize");
+    tp_json_bool(w, false);
+    tp_json_end_object(w);
+    tp_json_end_object(w);
+}
+
+static void put_digest(struct tp_json_writer *w, const char *key, const struct tp_digest *digest)
+{
+    char hex[TP_DIGEST_HEX];
+    tp_digest_print(hex, digest);
+    tp_json_key(w, key);
+    tp_json_cstring(w, hex);
+}
+
+/* What the checkpoint was made of. A reader can tell from it that a file it refers to is no longer what it was. */
+static void put_source(struct tp_json_writer *w, const struct tp_plan *plan, const struct tp_format_facts *facts)
+{
+    tp_json_begin_object(w);
+    tp_json_key(w, "tensorport");
+    tp_json_begin_object(w);
+    tp_json_key(w, "version");
+    tp_json_cstring(w, TP_VERSION);
+    tp_json_key(w, "source");
+    tp_json_begin_array(w);
+    for (uint32_t i = 0; i < tp_checkpoint_file_count(plan->source); i++) {
+        const struct tp_file_info *file = tp_checkpoint_file(plan->source, i);
+        tp_json_begin_object(w);
+        tp_json_key(w, "name");
+        tp_json_cstring(w, file->name);
+        tp_json_key(w, "size");
+        tp_json_uint(w, file->size_bytes);
+        if (facts->source_prints) {
+            put_digest(w, "header_xxh3", &facts->source_prints[i].header);
+            put_digest(w, "sample_xxh3", &facts->source_prints[i].sample);
+        }
+        if (facts->source_sha256 && facts->source_sha256[i][0]) {
+            tp_json_key(w, "sha256");
+            tp_json_cstring(w, facts->source_sha256[i]);
+        }
+        tp_json_end_object(w);
+    }
+    tp_json_end_array(w);
+    tp_json_end_object(w);
+    tp_json_end_object(w);
+}
+
+static void put_tree(struct tp_json_writer *w, struct tree *t)
+{
+    tp_json_begin_object(w);
+    for (size_t i = 0; i < t->count; i++) {
+        enter_levels(t, i);
+        put_array(w, t, t->sorted[i]);
+    }
+    tp_json_end_object(w);
+}
+
+enum tp_status tp_orbax_write_tree(const struct tp_plan *plan, const struct tp_format_facts *facts,
+                                   tp_json_write_fn write, void *user, struct tp_error *err)
+{
+    const struct tp_orbax *orbax = plan->leaves;
+    struct tp_json_writer w;
+    struct tree t = {.count = plan->array_count, .wants_lists = facts->options->tree == TP_TREE_LISTS};
+    t.sorted = malloc((t.count + 1) * sizeof *t.sorted);
+    if (!t.sorted)
+        return tp_fail_nomem(err);
+    for (size_t i = 0; i < t.count; i++)
+        t.sorted[i] = &plan->arrays[i];
+    qsort(t.sorted, t.count, sizeof *t.sorted, by_keys);
+    tp_json_writer_init(&w, write, user, err);
+    tp_json_begin_object(&w);
+    tp_json_key(&w, "tree_metadata");
+    put_tree(&w, &t);
+    tp_json_key(&w, "use_ocdbt");
+    tp_json_bool(&w, orbax->has_database);
+    tp_json_key(&w, "use_zarr3");
+    tp_json_bool(&w, orbax->version == 3);
+    tp_json_key(&w, "store_array_data_equal_to_fill_value"); /* so a chunk that is missing is an error, not zeros */
+    tp_json_bool(&w, true);
+    tp_json_key(&w, "custom_metadata");
+    put_source(&w, plan, facts);
+    tp_json_end_object(&w);
+    free(t.sorted);
+    return tp_json_writer_finish(&w);
+}
+
+/* ---- _CHECKPOINT_METADATA ---- */
+
+#define HANDLERS "orbax.checkpoint._src.handlers."
+#define STANDARD HANDLERS "standard_checkpoint_handler.StandardCheckpointHandler"
+#define PYTREE HANDLERS "pytree_checkpoint_handler.PyTreeCheckpointHandler"
+#define PYTREE_V1 "orbax.checkpoint.experimental.v1._src.handlers.pytree_handler.PyTreeHandler"
+
+static void put_handlers(struct tp_json_writer *w, const struct tp_orbax_options *options)
+{
+    const char *item = tp_orbax_item(options);
+    if (!item) {
+        tp_json_cstring(w, STANDARD);
+        return;
+    }
+    tp_json_begin_object(w);
+    tp_json_key(w, item);
+    if (options->layout == TP_ORBAX_V1)
+        tp_json_cstring(w, PYTREE_V1);
+    else
+        tp_json_cstring(w, strcmp(item, "default") == 0 ? STANDARD : PYTREE);
+    tp_json_end_object(w);
+}
+
+static void put_empty(struct tp_json_writer *w, const char *key)
+{
+    tp_json_key(w, key);
+    tp_json_begin_object(w);
+    tp_json_end_object(w);
+}
+
+enum tp_status tp_orbax_write_handlers(const struct tp_format_facts *facts, tp_json_write_fn write, void *user,
+                                       struct tp_error *err)
+{
+    struct tp_json_writer w;
+    tp_json_writer_init(&w, write, user, err);
+    tp_json_begin_object(&w);
+    tp_json_key(&w, "item_handlers");
+    put_handlers(&w, &facts->options->orbax);
+    put_empty(&w, "metrics");
+    put_empty(&w, "performance_metrics");
+    tp_json_key(&w, "init_timestamp_nsecs");
+    tp_json_uint(&w, (uint64_t)facts->time_ns);
+    tp_json_key(&w, "commit_timestamp_nsecs");
+    tp_json_uint(&w, (uint64_t)facts->time_ns);
+    put_empty(&w, "custom_metadata");
+    tp_json_end_object(&w);
+    return tp_json_writer_finish(&w);
+}
