@@ -101,9 +101,9 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
     char what[512], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
     const char *file = tp_checkpoint_tensor_file(d->model, model);
     size_t skip = wrap_len(d, model->name, model->name_len);
-    uint32_t found = skip > model->name_len ? TP_NAME_NONE
-                                            : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip,
-                                                                 model->name_len - skip);
+    uint32_t found = skip > model->name_len
+                         ? TP_NAME_NONE
+                         : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip, model->name_len - skip);
     struct tp_logical *l = &d->plan->logicals[d->plan->logical_count];
     *known = false;
     if (found == TP_NAME_NONE)

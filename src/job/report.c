@@ -201,7 +201,8 @@ static enum tp_status fill_notes(struct tp_convert_report *report, const struct 
     bool ok = true;
     for (size_t i = 0; i < plan->notes.count && ok; i++)
         ok = tp_list_add(&notes, "%s", plan->notes.items[i]);
-    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_nans(&notes, plan, results) && note_bools(&notes, plan, results);
+    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_nans(&notes, plan, results) &&
+         note_bools(&notes, plan, results);
     report->notes = notes.items;
     report->note_count = notes.count;
     return ok ? TP_OK : tp_fail_nomem(err);

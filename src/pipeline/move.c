@@ -86,8 +86,8 @@ static enum tp_status make_rows(struct worker *w, const struct tp_array *a, cons
     uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
     enum tp_status st = TP_OK;
     if (p->op == TP_OP_CAST && (r->row_count == 1 || r->stride == r->elem_count) &&
-        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats,
-                             &st, err))
+        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats, &st,
+                             err))
         return st;
     st = tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
     if (st)

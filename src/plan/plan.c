@@ -349,10 +349,9 @@ static enum tp_status set_path(const struct builder *b, struct tp_array *a, cons
     if (!wrap && !(nested && memchr(name, '.', name_len)))
         return TP_OK;
     if (wrap_len + name_len > TP_NAME_MAX_BYTES)
-        return tp_err_tensor(b->err,
-                             tp_fail(b->err, TP_ERR_LIMIT, "with --wrap its path has more than %u bytes",
-                                     TP_NAME_MAX_BYTES),
-                             name, name_len);
+        return tp_err_tensor(
+            b->err, tp_fail(b->err, TP_ERR_LIMIT, "with --wrap its path has more than %u bytes", TP_NAME_MAX_BYTES),
+            name, name_len);
     char *path = tp_arena_alloc(&b->plan->arena, wrap_len + name_len + 1);
     if (!path)
         return tp_fail_nomem(b->err);

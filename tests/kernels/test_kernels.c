@@ -441,7 +441,7 @@ static unsigned small_code(const struct small_call *c, const uint8_t *source, si
     if (c->what == F8)
         return source[i];
     return c->what == MXFP4_EACH ? (unsigned)source[i] >> (c->high_nibbles ? 4 : 0) & 15u
-                                  : (unsigned)source[i / 2] >> (i % 2 * 4) & 15u;
+                                 : (unsigned)source[i / 2] >> (i % 2 * 4) & 15u;
 }
 
 static void small_run(const struct small_call *c, const uint8_t *source, const uint8_t *exponents, size_t n, void *dst)
