@@ -5,6 +5,8 @@
 #   make                         build; leaves the command at build/tensorport
 #   make demo                    convert a real model, verify it, compute with it in JAX
 #   make test | test-long        every check and test | the sweeps, valgrind, TSan, qemu, clang
+#   make fuzz TIME=60 TARGET=    the fuzz targets, or one of them, for so many seconds each
+#   make coverage                which lines and branches of src/ the tests run
 #   make bench                   kernels, then whole conversions beside cp and the copy limit
 #   make format                  rewrites the C files as .clang-format says
 #   make install PREFIX=/usr/local DESTDIR=
@@ -16,7 +18,7 @@ BUILD := build
 SETUP := sh tools/setup.sh
 QUIET := sh tools/quiet.sh
 
-.PHONY: all demo test test-long bench format install clean help
+.PHONY: all demo test test-long fuzz coverage bench format install clean help
 .DEFAULT_GOAL := all
 
 all:
@@ -36,10 +38,21 @@ test-long:
 	@$(SETUP) build test long
 	@$(BUILD)/venv/bin/python tools/run_tests.py --long
 
+fuzz:
+	@$(SETUP) build fuzz
+	@sh tools/build.sh fuzz
+	@python3 tools/fuzz.py --time $(or $(TIME),60) $(TARGET)
+
+coverage:
+	@$(SETUP) build test fuzz
+	@$(BUILD)/venv/bin/python tools/measure_coverage.py
+
 bench: all
 	@sh tools/build.sh release bench/bench_kernels bench/copy_limit
 	@$(BUILD)/release/bench/bench_kernels
 	@python3 bench/bench.py --bin $(BUILD)/tensorport --copy-limit $(BUILD)/release/bench/copy_limit
+	@$(SETUP) test
+	@$(BUILD)/venv/bin/python bench/orbax_bench.py --bin $(BUILD)/tensorport --copy-limit $(BUILD)/release/bench/copy_limit
 
 format:
 	@$(SETUP) test

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Whole conversions, beside `cp` and the copy limit of the machine (bench/copy_limit.c), in one interleaved run.
 
+Casts, many small tensors, and quantised weights decoded: gpt-oss's experts in both layouts, matrices of FP8. What is
+decoded is larger than its source, so there cp and the copy limit copy the source again and again, as many bytes as the
+conversion writes.
+
+    bench.py --gpt-oss 24          gpt-oss-20b with its real names and shapes: needs 70 GB of disk; fewer layers, less
+
 A figure alone says little: page caches, virtual machines that give memory back, and neighbours move it by a factor of
 five. So every round runs every contestant, the order turns from round to round, and the best of each is compared with
 the best of the others. Nothing here is a test; it prints what it saw.
@@ -13,68 +19,14 @@ import platform
 import resource
 import shutil
 import statistics
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-MIB = 1 << 20
-
-
-# ---- Checkpoints ---------------------------------------------------------------------------------------------------
-
-
-def weights(count_bytes: int) -> Iterator[bytes]:
-    """bf16 values between 2^-15 and 2 in magnitude: like weights, and all of them fit float16."""
-    block = bytearray(os.urandom(MIB))
-    block[1::2] = block[1::2].translate(bytes((b & 0x80) | 0x38 | (b & 0x07) for b in range(256)))
-    for done in range(0, count_bytes, MIB):
-        turn = done // MIB * 2 % MIB  # no two blocks alike, and yet the random generator is not what we wait for
-        yield bytes(block[turn:] + block[:turn])[: count_bytes - done]
-
-
-def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
-    header: dict[str, object] = {}
-    at = 0
-    for name, shape in shapes.items():
-        size = 2
-        for extent in shape:
-            size *= extent
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for block in weights(at):
-            file.write(block)
-
-
-def make_large(folder: Path, size_bytes: int) -> None:
-    """Layers of two 4096 x 4096 matrices and a norm, over two files."""
-    folder.mkdir(parents=True)
-    rows, columns = 4096, 4096
-    layers = max(1, size_bytes // (2 * 2 * rows * columns))
-    weight_map = {}
-    for part in range(2):
-        name = f"model-{part + 1:05}-of-00002.safetensors"
-        shapes: dict[str, list[int]] = {"model.norm.weight": [columns]} if part else {}
-        for layer in range(layers * part // 2, layers * (part + 1) // 2):
-            shapes[f"model.layers.{layer}.up.weight"] = [rows, columns]
-            shapes[f"model.layers.{layer}.down.weight"] = [columns, rows]
-            shapes[f"model.layers.{layer}.norm.weight"] = [columns]
-        write_safetensors(folder / name, shapes)
-        weight_map.update(dict.fromkeys(shapes, name))
-    index = {"metadata": {}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-
-
-def make_many(folder: Path, count: int) -> None:
-    folder.mkdir(parents=True)
-    shapes = {f"model.layers.{i // 100}.experts.{i % 100}.weight": [8, 8] for i in range(count)}
-    write_safetensors(folder / "model.safetensors", shapes)
+import checkpoints
+from checkpoints import MIB
 
 
 def apart(make: Callable[[], None]) -> None:
@@ -111,6 +63,7 @@ class Contestant:
         self.name, self.command, self.makes_folder = name, command, makes_folder
         self.seconds: list[float] = []
         self.peak_mib = 0.0
+        self.log = ""
 
     def go(self, scratch: Path, counts: bool) -> None:
         out = scratch / "out"
@@ -118,6 +71,7 @@ class Contestant:
         if not self.makes_folder:
             out.mkdir()
         seconds, peak = run(self.command(out), scratch / "log")
+        self.log = (scratch / "log").read_text()
         if counts:
             self.seconds.append(seconds)
             self.peak_mib = max(self.peak_mib, peak)
@@ -140,12 +94,12 @@ def table(contestants: list[Contestant], size_bytes: int) -> None:
         )
 
 
-# ---- The two measurements --------------------------------------------------------------------------------------------
+# ---- The measurements ------------------------------------------------------------------------------------------------
 
 
 def bench_large(scratch: Path, args: argparse.Namespace) -> None:
     source = scratch / "large"
-    apart(lambda: make_large(source, args.size))
+    apart(lambda: checkpoints.make_large(source, args.size))
     files = sorted(str(p) for p in source.glob("*.safetensors"))
     size = sum(os.path.getsize(f) for f in files)
     convert = [args.bin, "convert", "--quiet", "-i", str(source), "--workers", str(args.workers)]  # default: float16
@@ -163,7 +117,7 @@ def bench_large(scratch: Path, args: argparse.Namespace) -> None:
 
 def bench_many(scratch: Path, args: argparse.Namespace) -> None:
     source = scratch / "many"
-    apart(lambda: make_many(source, args.tensors))
+    apart(lambda: checkpoints.make_many(source, args.tensors))
     convert = [args.bin, "convert", "--quiet", "-i", str(source), "--workers", str(args.workers)]
     contestants = [
         Contestant("convert --skip-verify", lambda out: [*convert, "--skip-verify", "-o", str(out)], True),
@@ -174,6 +128,83 @@ def bench_many(scratch: Path, args: argparse.Namespace) -> None:
     for c in contestants:
         print(f"  {c.name:<26}{min(c.seconds):8.3f}{statistics.median(c.seconds):10.3f}{c.peak_mib:33.1f}")
     shutil.rmtree(source)
+
+
+def copies(source: Path, rest: Path, size_bytes: int, args: argparse.Namespace) -> list[Contestant]:
+    """`size_bytes` bytes by cp and by the copy limit: the files as often as they go into it, and a part of one."""
+    files = sorted(source.glob("*.safetensors"))
+    times, rest_bytes = divmod(size_bytes, sum(f.stat().st_size for f in files))
+    with open(files[0], "rb") as whole, open(rest, "wb") as part:
+        for done in range(0, rest_bytes, MIB):
+            whole.seek(done % files[0].stat().st_size)
+            part.write(whole.read(min(MIB, rest_bytes - done)))
+    names = " ".join(f"'{f}'" for f in files)
+
+    def cp(out: Path) -> list[str]:
+        each = [f"mkdir '{out}/{i}' && cp {names} '{out}/{i}'" for i in range(times)]
+        return ["sh", "-ec", "; ".join([*each, f"cp '{rest}' '{out}'"])]
+
+    def limit(out: Path) -> list[str]:
+        return [args.copy_limit, str(args.workers), "512", str(out), *[str(f) for f in files] * times, str(rest)]
+
+    return [Contestant("cp", cp), Contestant("copy limit", limit)]
+
+
+def bench_decoding(
+    scratch: Path, args: argparse.Namespace, source: Path, size_bytes: int, layouts: tuple[str, ...]
+) -> list[Contestant]:
+    """`source`, whose parameters are `size_bytes` of bfloat16, decoded to each layout of MXFP4 experts."""
+    convert = [args.bin, "convert", "--json", "--quiet", "--skip-verify", "--workers", str(args.workers)]
+    convert += ["--dequantize", "--precision", "bfloat16", "-i", str(source)]
+
+    def conversion(layout: str) -> Contestant:
+        return Contestant(
+            f"convert, {layout}", lambda out: [*convert, "--mxfp4-layout", layout, "-o", str(out)], makes_folder=True
+        )
+
+    conversions = [conversion(layout) for layout in layouts]
+    contestants = [*copies(source, scratch / "rest", size_bytes, args), *conversions]
+    print(f"{size_bytes / 1e9:.2f} GB of bfloat16, {args.workers} workers, {args.rounds} rounds:")
+    interleave(contestants, args.rounds, scratch)
+    table(contestants, size_bytes)
+    shutil.rmtree(source)
+    return conversions
+
+
+def bench_experts(scratch: Path, args: argparse.Namespace) -> None:
+    source = scratch / "experts"
+    experts = checkpoints.gpt_oss_experts(0)
+    apart(lambda: checkpoints.make_gpt_oss(source, [experts]))
+    print("gpt-oss's experts of a layer (MXFP4), decoded to ", end="")
+    bench_decoding(scratch, args, source, 2 * checkpoints.gpt_oss_parameters([experts]), ("in-out", "out-in"))
+
+
+def bench_fp8(scratch: Path, args: argparse.Namespace) -> None:
+    source = scratch / "fp8"
+    apart(lambda: checkpoints.make_fp8(source, args.size))
+    print("FP8 with a scale for each 128 x 128 block, decoded to ", end="")
+    size = 2 * sum(f.stat().st_size for f in source.glob("*.safetensors")) // MIB * MIB  # but for scales and headers
+    bench_decoding(scratch, args, source, size, ("in-out",))
+
+
+def bench_gpt_oss(scratch: Path, args: argparse.Namespace) -> None:
+    source = scratch / "gpt-oss"
+    shards = checkpoints.gpt_oss_shards(args.gpt_oss)
+    apart(lambda: checkpoints.make_gpt_oss(source, shards))
+    sizes = tuple(f.stat().st_size for f in sorted(source.glob("*.safetensors")))
+    known = args.gpt_oss == checkpoints.GPT_OSS_LAYERS
+    if known and sizes != checkpoints.GPT_OSS_20B_FILES:
+        sys.exit(f"bench: the files of gpt-oss-20b have {checkpoints.GPT_OSS_20B_FILES} bytes, these {sizes}")
+    tensors = sum(len(shard) for shard in shards)
+    print(
+        f"gpt-oss-20b, layers: {args.gpt_oss}, tensors: {tensors}, files: {len(sizes)} with {sum(sizes) / 1e9:.2f} GB"
+    )
+    expected = checkpoints.gpt_oss_parameters(shards)
+    (conversion,) = bench_decoding(scratch, args, source, 2 * expected, (args.layout,))
+    found = json.loads(conversion.log)["parameters"]
+    print(f"  {found:,} parameters" + ("" if found == expected else f": WRONG, expected {expected:,}"))
+    if found != expected:
+        sys.exit(1)
 
 
 def parse_size(text: str) -> int:
@@ -198,6 +229,8 @@ def main() -> None:
     parser.add_argument("--copy-limit", default="build/release/bench/copy_limit", help="the program (%(default)s)")
     parser.add_argument("--size", type=parse_size, default="2GiB", help="of the large checkpoint (2GiB)")
     parser.add_argument("--tensors", type=int, default=100_000, help="in the other one (%(default)s); 0: none")
+    parser.add_argument("--gpt-oss", type=int, default=0, metavar="LAYERS", help="gpt-oss-20b alone, of so many layers")
+    parser.add_argument("--layout", choices=["in-out", "out-in"], default="in-out", help="its experts' (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="besides a warm-up (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="and threads of the copy limit (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the working folder")
@@ -207,9 +240,14 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="tensorport-bench-", dir=args.folder))
     try:
         print(f"{cpu_name()}, {os.cpu_count()} CPUs, Linux {platform.release()}, {scratch}")
-        bench_large(scratch, args)
-        if args.tensors:
-            bench_many(scratch, args)
+        if args.gpt_oss:
+            bench_gpt_oss(scratch, args)
+        else:
+            bench_large(scratch, args)
+            bench_experts(scratch, args)
+            bench_fp8(scratch, args)
+            if args.tensors:
+                bench_many(scratch, args)
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"GB/s: of output. Ratios: best to best. A peak of {own:.0f} MiB, this script's own, means that or less.")
     finally:

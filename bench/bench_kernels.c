@@ -4,8 +4,9 @@
  *   PROGRAM=bench/bench_kernels.c sh tests/kernels/build.sh /tmp/bench_kernels && taskset -c 0 /tmp/bench_kernels
  *
  * Best of many, GB/s (1e9): bytes written, and bytes read and written. "L2" repeats one call of 65,536 values; "DRAM"
- * is one call on buffers far larger than any cache; "tiny" is nanoseconds a call of 16 values. The values are like
- * weights: both signs, magnitudes from 2^-14 to 1, nothing that overflows. */
+ * is one call on buffers far larger than any cache, and "/ memcpy" what it writes beside what memcpy writes; "tiny" is
+ * nanoseconds a call of 16 values. The values are like weights: both signs, magnitudes from 2^-14 to 1, nothing that
+ * overflows. */
 #define _POSIX_C_SOURCE 200809L
 #include "kernels/each.h"
 #include "kernels/kernels.h"
@@ -23,6 +24,7 @@
 #define DRAM_BYTES (256u << 20) /* of the larger of source and target */
 
 static uint8_t *source, *target, *exponents;
+static float *scales;
 static XXH3_state_t *digest_state;
 
 static double now_s(void)
@@ -37,7 +39,7 @@ static double now_s(void)
 struct row {
     const char *name;
     unsigned from_bytes, to_bytes; /* of one value; to_bytes 0: nothing is written */
-    enum { CAST, MEASURE, UNPACK, F8, F4, MXFP4, COUNT, DIGEST, COPY } what;
+    enum { CAST, MEASURE, UNPACK, F8, F8_BF16, F4, MXFP4, MXFP4_EACH, COUNT, DIGEST, COPY } what;
     enum tp_float_kind from, to;
 };
 
@@ -48,8 +50,10 @@ static const struct row rows[] = {
     {"memcpy", 2, 2, COPY, TP_KIND_F16, TP_KIND_F16},
     TP_EACH_CAST(CAST_ROW) TP_EACH_KIND(MEASURE_ROW){"unpack f4", 1, 2, UNPACK, TP_KIND_F16, TP_KIND_F16},
     {"e4m3 -> f32", 1, 4, F8, TP_KIND_F16, TP_KIND_F32},
-    {"f4 -> f32", 1, 8, F4, TP_KIND_F16, TP_KIND_F32}, /* two values each, as in unpacking */
-    {"mxfp4 -> f32", 1, 8, MXFP4, TP_KIND_F16, TP_KIND_F32},
+    {"e4m3 -> bf16", 1, 2, F8_BF16, TP_KIND_F16, TP_KIND_BF16}, /* 128 to a scale */
+    {"f4 -> f32", 1, 8, F4, TP_KIND_F16, TP_KIND_F32},          /* two values each, as in unpacking */
+    {"mxfp4 -> bf16", 1, 4, MXFP4, TP_KIND_F16, TP_KIND_BF16},
+    {"mxfp4 turned", 1, 2, MXFP4_EACH, TP_KIND_F16, TP_KIND_BF16}, /* an exponent each */
     {"count not bool", 1, 0, COUNT, TP_KIND_F16, TP_KIND_F16},
     {"xxh3 128", 2, 0, DIGEST, TP_KIND_F16, TP_KIND_F16},
 };
@@ -72,11 +76,17 @@ static uint64_t call(const struct tp_kernels *k, const struct row *row, size_t n
     case F8:
         k->f8_to_f32((void *)target, source, n, TP_F8_KIND_E4M3, 0.0002f);
         break;
+    case F8_BF16:
+        k->f8_to_bf16(target, source, n, TP_F8_KIND_E4M3, scales, 128, false, &stats);
+        break;
     case F4:
         k->f4_to_f32((void *)target, source, 2 * n, 0.0002f, false);
         break;
     case MXFP4:
-        k->mxfp4_to_f32((void *)target, source, exponents, n / 16, false);
+        k->mxfp4_to_bf16(target, source, exponents, n / 16, false);
+        break;
+    case MXFP4_EACH:
+        k->mxfp4_each_to_bf16(target, source, exponents, n, false, false);
         break;
     case COUNT:
         return k->count_not_bool(source, n);
@@ -105,7 +115,7 @@ static void fill(const struct row *row, size_t n)
             const uint64_t mantissa = value & ((UINT64_C(1) << mantissa_bits) - 1);
             value = sign | (bias - 1 - (state >> 20) % 14) << mantissa_bits | mantissa;
         }
-        if (row->what == F8)
+        if (row->what == F8 || row->what == F8_BF16)
             value = value % 127 | (value & 128); /* no NaN */
         memcpy(source + i * row->from_bytes, &value, row->from_bytes);
     }
@@ -126,7 +136,8 @@ static double best_s(const struct tp_kernels *k, const struct row *row, size_t n
     return sum == UINT64_MAX ? 0 : best;
 }
 
-static void print_row(const struct tp_kernels *k, const struct row *row, bool with_dram)
+/* The first row is memcpy, whose rate goes to *copied. */
+static void print_row(const struct tp_kernels *k, const struct row *row, bool with_dram, double *copied)
 {
     const unsigned wider = row->to_bytes > row->from_bytes ? row->to_bytes : row->from_bytes;
     const size_t dram_values = DRAM_BYTES / wider;
@@ -137,7 +148,9 @@ static void print_row(const struct tp_kernels *k, const struct row *row, bool wi
            l2 * row->to_bytes, l2 * (row->from_bytes + row->to_bytes));
     if (with_dram) {
         const double dram = (double)dram_values / best_s(k, row, dram_values, 4, 1) / 1e9;
-        printf(" %8.1f %7.1f", dram * row->to_bytes, dram * (row->from_bytes + row->to_bytes));
+        *copied = row->what == COPY ? dram * row->to_bytes : *copied;
+        printf(" %8.1f %7.1f %8.2f", dram * row->to_bytes, dram * (row->from_bytes + row->to_bytes),
+               dram * row->to_bytes / *copied);
     }
     printf(" %8.1f\n", tiny);
     fflush(stdout);
@@ -150,25 +163,30 @@ int main(int argc, char **argv)
     source = malloc(DRAM_BYTES);
     target = malloc(DRAM_BYTES);
     digest_state = XXH3_createState();
-    exponents = malloc(DRAM_BYTES / 128);
-    if (!source || !target || !exponents || !digest_state)
+    exponents = malloc(DRAM_BYTES / 2);
+    scales = malloc(DRAM_BYTES / 2 / 128 * sizeof *scales);
+    if (!source || !target || !exponents || !scales || !digest_state)
         return 1;
     memset(target, 1, DRAM_BYTES);
-    memset(exponents, 120, DRAM_BYTES / 128);
+    memset(exponents, 120, DRAM_BYTES / 2);
+    for (size_t i = 0; i < DRAM_BYTES / 2 / 128; i++)
+        scales[i] = 0.0002f;
     (void)XXH3_128bits_reset(digest_state);
 
-    printf("%-24s %7s %7s%s %8s\n", "GB/s", "L2 out", "in+out", quick ? "" : " DRAM out  in+out", "tiny ns");
+    printf("%-24s %7s %7s%s %8s\n", "GB/s", "L2 out", "in+out", quick ? "" : " DRAM out  in+out / memcpy", "tiny ns");
+    double copied = 1;
     for (unsigned level = 0; level < TP_LEVEL_COUNT; level++) {
         struct tp_kernels k;
         const char *name = tp_level_name((enum tp_level)level);
         if ((only && strcmp(only, name) != 0) || !tp_kernels_init(&k, name))
             continue;
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-            print_row(&k, &rows[i], !quick);
+            print_row(&k, &rows[i], !quick, &copied);
     }
     XXH3_freeState(digest_state);
     free(source);
     free(target);
     free(exponents);
+    free(scales);
     return 0;
 }

@@ -126,9 +126,15 @@ static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_op
         bool given;
         const char *name;
     } only[] = {
-        {args->zero_copy, "zero-copy"},   {args->link != 0, "link"}, {args->min_chunk, "min-chunk"},
-        {args->chunk_bytes, "chunk-bytes"}, {args->step, "step"},      {args->item, "item"},
-        {args->orbax_layout != 0, "orbax-layout"}, {args->zarr3, "zarr3"}, {args->no_ocdbt, "no-ocdbt"},
+        {args->zero_copy, "zero-copy"},
+        {args->link != 0, "link"},
+        {args->min_chunk, "min-chunk"},
+        {args->chunk_bytes, "chunk-bytes"},
+        {args->step, "step"},
+        {args->item, "item"},
+        {args->orbax_layout != 0, "orbax-layout"},
+        {args->zarr3, "zarr3"},
+        {args->no_ocdbt, "no-ocdbt"},
         {args->timestamp, "timestamp"},
     };
     for (size_t i = 0; args->format != TP_OUTPUT_ORBAX && i < sizeof only / sizeof *only; i++)
@@ -217,8 +223,8 @@ static void say_opening(const struct convert_args *args, const struct tp_convers
     if (totals.linked_file_count)
         fprintf(stderr, "%s%s file%s of the source", own ? " and " : "", text_count(totals.linked_file_count).s,
                 text_s(totals.linked_file_count));
-    fprintf(stderr, ", %s; %u worker%s, %s\n", text_size(totals.output_bytes).s, totals.workers,
-            text_s(totals.workers), text_size(totals.memory_bytes).s);
+    fprintf(stderr, ", %s; %u worker%s, %s\n", text_size(totals.output_bytes).s, totals.workers, text_s(totals.workers),
+            text_size(totals.memory_bytes).s);
 }
 
 static int run_conversion(const struct convert_args *args, struct tp_conversion *cv, struct bar *bar)

@@ -7,12 +7,22 @@
 
 #include "commands.h"
 #include "json.h"
+#include "line.h"
 #include "parts.h"
 #include "print.h"
 #include "survey.h"
 #include "text.h"
 
-enum { PARTS_SHOWN = 40, NAME_WIDTH_MAX = 60 };
+enum { PARTS_SHOWN = 40, NAME_WIDTH_MAX = INSPECT_NAME_WIDTH_MAX };
+
+/* What is shown, counted and gathered beforehand. */
+struct view {
+    const struct inspect_args *args;
+    const struct tp_checkpoint *ck;
+    struct survey survey;
+    struct parts parts;
+    struct weights weights;
+};
 
 #define AT(member) offsetof(struct inspect_args, member)
 
@@ -20,8 +30,9 @@ static const struct option_row rows[] = {
     OPT_SECTION("What to show"),
     OPT_TEXT('t', "tensor", "NAME", tensor,
              "one tensor: dtype, shape, place, minimum, maximum, mean magnitude, NaN, Inf, zeros, first and last "
-             "values"),
-    OPT_FLAG('a', "all", all, "every tensor in a row of its own, instead of the folded parts"),
+             "values; of a quantised weight also what belongs together. It may be the name that --dequantize gives it"),
+    OPT_FLAG('a', "all", all,
+             "every tensor, and every quantised weight, in a row of its own, instead of what is folded"),
     OPT_FLAG(0, "ignore-index", ignore_index,
              "read every .safetensors file of the folder, whatever model.safetensors.index.json says"),
 
@@ -39,54 +50,61 @@ const char *inspect_file_of(const struct tp_checkpoint *ck, const struct tp_tens
 /* ---- words ---- */
 
 /* "(19.1 B in mxfp4)", for the schemes that are there. */
-static void say_parameters(const struct survey *survey)
+static void add_parameters(struct line *l, const struct survey *survey)
 {
     const char *open = " (";
-    printf("%s parameters", text_about(survey->parameters).s);
+    line_add(l, "%s parameters", text_about(survey->parameters).s);
     for (size_t i = 0; i < survey->row_count; i++) {
         if (!survey->rows[i].scheme)
             continue;
-        printf("%s%s in %s", open, text_about(survey->rows[i].parameters).s, survey->rows[i].scheme);
+        line_add(l, "%s%s in %s", open, text_about(survey->rows[i].parameters).s, survey->rows[i].scheme);
         open = ", ";
     }
-    if (*open == ',')
-        putchar(')');
+    line_add(l, "%s", *open == ',' ? ")" : "");
     if (survey->active_parameters)
-        printf(", %s active a token", text_about(survey->active_parameters).s);
-    putchar('\n');
+        line_add(l, ", %s active a token", text_about(survey->active_parameters).s);
 }
 
-static void say_head(const struct tp_checkpoint *ck, const struct survey *survey)
+static void say_head(const struct view *v)
 {
+    const struct tp_checkpoint *ck = v->ck;
+    struct line l;
     const struct tp_model_facts *facts = tp_checkpoint_facts(ck);
     const char *model = facts->architecture ? facts->architecture : facts->model_type;
     uint32_t files = tp_checkpoint_file_count(ck);
     uint32_t tensors = tp_checkpoint_tensor_count(ck);
-    printf("%s  %s%s%s\n", text_name(tp_checkpoint_path(ck)).s, tp_checkpoint_format(ck), model ? ", " : "",
-           model ? text_name(model).s : "");
-    printf("  %s file%s, %s tensor%s, %s; ", text_count(files).s, text_s(files), text_count(tensors).s, text_s(tensors),
-           text_size(survey->bytes).s);
-    say_parameters(survey);
-    if (facts->expert_count)
-        printf("  %s experts, %s a token\n", text_count(facts->expert_count).s,
-               facts->experts_per_token ? text_count(facts->experts_per_token).s : "unknown number");
-    if (facts->quant_method)
-        printf("  quantised: %s\n", text_name(facts->quant_method).s);
+    line_init(&l);
+    line_add(&l, "%s  %s%s%s", text_name(tp_checkpoint_path(ck)).s, tp_checkpoint_format(ck), model ? ", " : "",
+             model ? text_name(model).s : "");
+    line_end(&l);
+    line_add(&l, "  %s file%s, %s tensor%s, %s; ", text_count(files).s, text_s(files), text_count(tensors).s,
+             text_s(tensors), text_size(v->survey.bytes).s);
+    add_parameters(&l, &v->survey);
+    line_end_words(&l);
+    if (facts->expert_count) {
+        line_add(&l, "  %s experts, %s a token", text_count(facts->expert_count).s,
+                 facts->experts_per_token ? text_count(facts->experts_per_token).s : "unknown number");
+        line_end_words(&l);
+    }
+    if (facts->quant_method) {
+        line_add(&l, "  quantised: %s", text_name(facts->quant_method).s);
+        line_end_words(&l);
+    }
 }
 
 /* "(96 U8 tensors)": what the groups of a scheme are made of. */
-static void say_members(const struct survey_row *row)
+static void add_members(struct line *l, const struct survey_row *row)
 {
     uint64_t count = 0;
     const char *between = "  (";
     for (int d = 0; d < TP_DTYPE_COUNT; d++) {
         if (row->members[d] == 0)
             continue;
-        printf("%s%s %s", between, text_count(row->members[d]).s, survey_dtype_name((enum tp_dtype)d));
+        line_add(l, "%s%s %s", between, text_count(row->members[d]).s, survey_dtype_name((enum tp_dtype)d));
         between = ", ";
         count = row->members[d];
     }
-    printf(" tensor%s)", text_s(count));
+    line_add(l, " tensor%s)", text_s(count));
 }
 
 static double share_of(uint64_t part, uint64_t whole)
@@ -96,19 +114,22 @@ static double share_of(uint64_t part, uint64_t whole)
 
 static void say_dtypes(const struct survey *survey)
 {
+    struct line l;
     size_t width = 5;
     for (size_t i = 0; i < survey->row_count; i++) {
         size_t len = strlen(survey_row_name(&survey->rows[i]));
         width = len > width ? len : width;
     }
-    printf("  %-*s  %9s  %8s   share\n", (int)width, "dtype", "tensors", "bytes");
+    line_init(&l);
+    line_add(&l, "  %-*s  %9s  %8s   share", (int)width, "dtype", "tensors", "bytes");
+    line_end(&l);
     for (size_t i = 0; i < survey->row_count; i++) {
         const struct survey_row *row = &survey->rows[i];
-        printf("  %-*s  %9s  %8s  %4.1f %%", (int)width, text_lower(survey_row_name(row)).s, text_count(row->count).s,
-               text_size(row->bytes).s, share_of(row->bytes, survey->bytes));
+        line_add(&l, "  %-*s  %9s  %8s  %4.1f %%", (int)width, text_lower(survey_row_name(row)).s,
+                 text_count(row->count).s, text_size(row->bytes).s, share_of(row->bytes, survey->bytes));
         if (row->scheme)
-            say_members(row);
-        putchar('\n');
+            add_members(&l, row);
+        line_end(&l);
     }
 }
 
@@ -122,60 +143,77 @@ static const char *tied_note(const struct tp_checkpoint *ck, const struct part *
 
 static void say_parts(const struct tp_checkpoint *ck, const struct parts *parts)
 {
+    struct line l;
     size_t shown = parts->count < PARTS_SHOWN ? parts->count : PARTS_SHOWN;
     size_t width = 24;
     for (size_t i = 0; i < shown; i++) {
         size_t columns = text_columns(text_name(parts->rows[i].name).s) + (parts->rows[i].child ? 2 : 0);
         width = columns > width && columns <= NAME_WIDTH_MAX ? columns : width;
     }
-    fputs("  ", stdout);
-    print_cell("part", width);
-    printf("%9s  %8s\n", "tensors", "bytes");
+    line_init(&l);
+    line_add(&l, "  ");
+    line_cell(&l, "part", width);
+    line_add(&l, "%9s  %8s", "tensors", "bytes");
+    line_end(&l);
     for (size_t i = 0; i < shown; i++) {
         const struct part *part = &parts->rows[i];
-        fputs(part->child ? "    " : "  ", stdout);
-        print_cell(text_name(part->name).s, part->child ? width - 2 : width);
-        printf("%9s  %8s%s\n", text_count(part->tensor_count).s, text_size(part->bytes).s, tied_note(ck, part));
+        line_add(&l, "%s", part->child ? "    " : "  ");
+        line_cell(&l, text_name(part->name).s, part->child ? width - 2 : width);
+        line_add(&l, "%9s  %8s%s", text_count(part->tensor_count).s, text_size(part->bytes).s, tied_note(ck, part));
+        line_end(&l);
     }
-    if (shown < parts->count)
-        printf("  and %s more parts; --all lists every tensor\n", text_count(parts->count - shown).s);
+    if (shown < parts->count) {
+        line_add(&l, "  and %s more parts; --all lists every tensor", text_count(parts->count - shown).s);
+        line_end_words(&l);
+    }
 }
 
 static void say_tensors(const struct tp_checkpoint *ck)
 {
+    struct line l;
     size_t width = 6;
     uint32_t count = tp_checkpoint_tensor_count(ck);
     for (uint32_t i = 0; i < count; i++) {
         size_t columns = text_columns(text_name(tp_checkpoint_tensor(ck, i)->name).s);
         width = columns > width && columns <= NAME_WIDTH_MAX ? columns : width;
     }
-    fputs("  ", stdout);
-    print_cell("tensor", width);
-    printf("%-8s  %-16s  %8s  file\n", "dtype", "shape", "bytes");
+    line_init(&l);
+    line_add(&l, "  ");
+    line_cell(&l, "tensor", width);
+    line_add(&l, "%-8s  %-16s  %8s  file", "dtype", "shape", "bytes");
+    line_end(&l);
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_tensor *t = tp_checkpoint_tensor(ck, i);
-        fputs("  ", stdout);
-        print_cell(text_name(t->name).s, width);
-        printf("%-8s  %-16s  %8s  %s\n", survey_dtype_name((enum tp_dtype)t->dtype), text_shape(t->shape, t->rank).s,
-               text_size(t->size_bytes).s, text_name(inspect_file_of(ck, t)).s);
+        line_add(&l, "  ");
+        line_cell(&l, text_name(t->name).s, width);
+        line_add(&l, "%-8s  %-16s  %8s  %s", survey_dtype_name((enum tp_dtype)t->dtype),
+                 text_shape(t->shape, t->rank).s, text_size(t->size_bytes).s, text_name(inspect_file_of(ck, t)).s);
+        line_end(&l);
     }
 }
 
-static void say_all(const struct inspect_args *args, const struct tp_checkpoint *ck, const struct survey *survey,
-                    const struct parts *parts)
+static void say_all(struct view *v)
 {
-    const struct tp_tensor *largest = survey->largest;
-    say_head(ck, survey);
-    if (survey->row_count)
-        say_dtypes(survey);
-    if (args->all)
-        say_tensors(ck);
-    else if (parts->count)
-        say_parts(ck, parts);
-    if (largest)
-        printf("  largest: %s  %s %s  %s\n", text_name(largest->name).s,
-               survey_dtype_name((enum tp_dtype)largest->dtype), text_shape(largest->shape, largest->rank).s,
-               text_size(largest->size_bytes).s);
+    struct line l;
+    const struct tp_tensor *largest = v->survey.largest;
+    say_head(v);
+    if (v->weights.refused)
+        inspect_say_refused("  --dequantize refuses it: ", v->weights.refused);
+    if (v->survey.row_count)
+        say_dtypes(&v->survey);
+    if (v->weights.count)
+        inspect_say_weights(&v->weights, v->args->all);
+    if (v->args->all)
+        say_tensors(v->ck);
+    else if (v->parts.count)
+        say_parts(v->ck, &v->parts);
+    if (!largest)
+        return;
+    line_init(&l);
+    line_add(&l, "  largest: %s  %s %s  %s", text_name(largest->name).s,
+             survey_dtype_name((enum tp_dtype)largest->dtype), text_shape(largest->shape, largest->rank).s,
+             text_size(largest->size_bytes).s);
+    line_end(&l);
 }
 
 /* ---- --json ---- */
@@ -263,33 +301,50 @@ static void json_tensor(struct json *j, const struct tp_checkpoint *ck, const st
     json_close(j, '}');
 }
 
-static void json_all(const struct inspect_args *args, const struct tp_checkpoint *ck, const struct survey *survey,
-                     const struct parts *parts)
+static void json_quantised(struct json *j, const struct view *v)
+{
+    json_open(j, "quantised", '{');
+    json_text(j, "refused", v->weights.refused);
+    json_open(j, "weights", '[');
+    for (size_t i = 0; i < v->weights.count; i++)
+        weight_json(j, NULL, v->ck, &v->weights.rows[i]);
+    json_close(j, ']');
+    json_close(j, '}');
+}
+
+static void json_lists(struct json *j, const struct view *v)
+{
+    json_open(j, "notes", '[');
+    for (uint32_t i = 0; i < tp_checkpoint_note_count(v->ck); i++)
+        json_text(j, NULL, tp_checkpoint_note(v->ck, i));
+    json_close(j, ']');
+    if (!v->args->all)
+        return;
+    json_open(j, "tensors", '[');
+    for (uint32_t i = 0; i < tp_checkpoint_tensor_count(v->ck); i++)
+        json_tensor(j, v->ck, tp_checkpoint_tensor(v->ck, i));
+    json_close(j, ']');
+}
+
+static void json_all(const struct view *v)
 {
     struct json j = {.out = stdout};
+    const struct survey *survey = &v->survey;
     json_open(&j, NULL, '{');
-    json_text(&j, "path", tp_checkpoint_path(ck));
-    json_text(&j, "format", tp_checkpoint_format(ck));
-    json_count(&j, "tensor_count", tp_checkpoint_tensor_count(ck));
+    json_text(&j, "path", tp_checkpoint_path(v->ck));
+    json_text(&j, "format", tp_checkpoint_format(v->ck));
+    json_count(&j, "tensor_count", tp_checkpoint_tensor_count(v->ck));
     json_count(&j, "bytes", survey->bytes);
     json_count(&j, "parameters", survey->parameters);
     if (survey->active_parameters)
         json_count(&j, "active_parameters", survey->active_parameters);
     json_text(&j, "largest", survey->largest ? survey->largest->name : NULL);
-    json_facts(&j, tp_checkpoint_facts(ck));
+    json_facts(&j, tp_checkpoint_facts(v->ck));
     json_dtypes(&j, survey);
-    json_files(&j, ck);
-    json_parts(&j, parts);
-    json_open(&j, "notes", '[');
-    for (uint32_t i = 0; i < tp_checkpoint_note_count(ck); i++)
-        json_text(&j, NULL, tp_checkpoint_note(ck, i));
-    json_close(&j, ']');
-    if (args->all) {
-        json_open(&j, "tensors", '[');
-        for (uint32_t i = 0; i < tp_checkpoint_tensor_count(ck); i++)
-            json_tensor(&j, ck, tp_checkpoint_tensor(ck, i));
-        json_close(&j, ']');
-    }
+    json_quantised(&j, v);
+    json_files(&j, v->ck);
+    json_parts(&j, &v->parts);
+    json_lists(&j, v);
     json_close(&j, '}');
     putchar('\n');
 }
@@ -298,17 +353,22 @@ static void json_all(const struct inspect_args *args, const struct tp_checkpoint
 
 static int inspect_checkpoint(const struct inspect_args *args, const struct tp_checkpoint *ck)
 {
-    struct survey survey;
-    struct parts parts;
-    if (!parts_take(&parts, ck))
-        return print_out_of_memory();
-    survey_take(&survey, ck);
-    if (args->json)
-        json_all(args, ck, &survey, &parts);
-    else
-        say_all(args, ck, &survey, &parts);
-    parts_release(&parts);
-    return 0;
+    struct view v = {.args = args, .ck = ck};
+    int code = 0;
+    bool taken = parts_take(&v.parts, ck);
+    if (taken && weights_take(&v.weights, ck)) {
+        survey_take(&v.survey, ck);
+        if (args->json)
+            json_all(&v);
+        else
+            say_all(&v);
+    } else {
+        code = print_out_of_memory();
+    }
+    weights_release(&v.weights);
+    if (taken)
+        parts_release(&v.parts);
+    return code;
 }
 
 static int inspect_run(const void *args_)
@@ -334,7 +394,8 @@ const struct command command_inspect = {
     .description =
         "Shows files, tensors, dtypes, parameters and sizes of a safetensors checkpoint or of an output of TensorPort. "
         "Only headers are read. Layers that repeat fold into one row. Parameters are logical ones: codes of a "
-        "quantised tensor count as the values that they stand for.",
+        "quantised tensor count as the values that they stand for. Quantised weights are listed with the name and the "
+        "shape that convert --dequantize gives them, or with the reason why it refuses them.",
     .examples = "  tensorport inspect models/gpt-oss-20b\n"
                 "  tensorport inspect models/llama-jax --tensor model.norm.weight\n"
                 "  tensorport inspect model.safetensors --json --all\n",

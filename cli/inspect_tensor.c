@@ -6,6 +6,7 @@
 
 #include "inspect.h"
 #include "json.h"
+#include "line.h"
 #include "nearest.h"
 #include "print.h"
 #include "survey.h"
@@ -21,12 +22,15 @@ struct values {
     unsigned first_count, last_count;
 };
 
-static int say_missing(const struct inspect_args *args, const struct tp_checkpoint *ck)
+static int say_missing(const struct inspect_args *args, const struct tp_checkpoint *ck, const struct weights *weights)
 {
     struct nearest near;
     nearest_init(&near, args->tensor);
     for (uint32_t i = 0; i < tp_checkpoint_tensor_count(ck); i++)
         nearest_consider(&near, tp_checkpoint_tensor(ck, i)->name);
+    for (size_t i = 0; i < weights->count; i++)
+        if (!tp_checkpoint_find(ck, weights->rows[i].name))
+            nearest_consider(&near, weights->rows[i].name);
     print_error_line("%s: no tensor '%s'%s", text_name(args->path).s, text_name(args->tensor).s,
                      near.best[0] ? "; the nearest:" : "; --all lists what there is");
     for (size_t i = 0; i < NEAREST_MAX && near.best[i]; i++)
@@ -72,28 +76,36 @@ static unsigned digits_of(enum tp_dtype dtype)
 
 static void say_row(const char *label, const char *text)
 {
-    printf("  %-14s  %s\n", label, text);
+    struct line l;
+    line_init(&l);
+    line_add(&l, "  %-14s  %s", label, text);
+    line_end(&l);
 }
 
 static void say_ends(const char *label, const double *values, unsigned count, enum tp_dtype dtype)
 {
     if (count == 0)
         return;
-    printf("  %-14s ", label);
+    struct line l;
+    line_init(&l);
+    line_add(&l, "  %-14s ", label);
     for (unsigned i = 0; i < count; i++)
-        printf(" %s", text_value(values[i], digits_of(dtype)).s);
-    putchar('\n');
+        line_add(&l, " %s", text_value(values[i], digits_of(dtype)).s);
+    line_end_words(&l);
 }
 
 static void say_places(const struct tp_checkpoint *ck, const struct tp_tensor *tensor)
 {
+    struct line l;
+    line_init(&l);
     for (uint32_t i = 0; i < tensor->extent_count; i++) {
         const struct tp_extent *e = &tensor->extents[i];
-        printf("  %-14s  %s, %s bytes from %s", i ? "" : "file", text_name(tp_checkpoint_file(ck, e->file)->name).s,
-               text_count(e->size_bytes).s, text_count(e->offset_bytes).s);
+        line_add(&l, "  %-14s  %s, %s bytes from %s", i ? "" : "file",
+                 text_name(tp_checkpoint_file(ck, e->file)->name).s, text_count(e->size_bytes).s,
+                 text_count(e->offset_bytes).s);
         if (tensor->extent_count > 1)
-            printf(", elements from %s", text_count(e->first_elem).s);
-        putchar('\n');
+            line_add(&l, ", elements from %s", text_count(e->first_elem).s);
+        line_end_words(&l);
     }
 }
 
@@ -112,18 +124,69 @@ static void say_summary(const struct tp_tensor_summary *s, enum tp_dtype dtype)
     say_row("zeros", text_count(s->zero_count).s);
 }
 
-static void say_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *tensor, const struct values *v)
+/* All that belongs together. */
+static void say_members(const struct tp_checkpoint *ck, const struct weight *weight)
+{
+    for (uint32_t i = 0; i < weight->group->member_count; i++) {
+        struct line l;
+        const struct tp_tensor *t = tp_checkpoint_tensor(ck, weight->members[i]);
+        line_init(&l);
+        line_add(&l, "  %-14s  %s  %s %s", i ? "" : "made of", text_name(t->name).s,
+                 survey_dtype_name((enum tp_dtype)t->dtype), text_shape(t->shape, t->rank).s);
+        line_end(&l);
+    }
+}
+
+static void say_weight(const struct tp_checkpoint *ck, const struct weight *weight)
+{
+    struct line l;
+    line_init(&l);
+    line_add(&l, "%s  %s", text_name(weight->name).s, weight->group->scheme);
+    if (!weight->refused)
+        line_add(&l, ", decodes to %s", text_shape(weight->shape, weight->rank).s);
+    line_end(&l);
+    line_add(&l, "  %-14s  %s, in %s of %u tensor%s", "parameters", text_count(weight->parameters).s,
+             text_size(weight->group->size_bytes).s, (unsigned)weight->group->member_count,
+             text_s(weight->group->member_count));
+    line_end(&l);
+    if (weight->refused)
+        inspect_say_refused("  --dequantize refuses it: ", weight->refused);
+    say_members(ck, weight);
+}
+
+/* The weight that a tensor is a part of. */
+static void say_whole(const struct tp_checkpoint *ck, const struct weight *weight)
+{
+    const struct tp_group *group = weight->group;
+    struct line l;
+    line_init(&l);
+    line_add(&l, "  %-14s  %s, with %s: %s tensors, %s parameters", "part of", group->scheme, text_name(group->name).s,
+             text_count(group->member_count).s, text_count(weight->parameters).s);
+    line_end_words(&l);
+    if (weight->refused) {
+        inspect_say_refused("  --dequantize refuses it: ", weight->refused);
+    } else {
+        line_add(&l, "  %-14s  %s  %s", "decodes to", text_name(weight->name).s,
+                 text_shape(weight->shape, weight->rank).s);
+        line_end(&l);
+    }
+    say_members(ck, weight);
+}
+
+static void say_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *tensor, const struct weight *weight,
+                       const struct values *v)
 {
     enum tp_dtype dtype = (enum tp_dtype)tensor->dtype;
-    printf("%s  %s %s\n", text_name(tensor->name).s, survey_dtype_name(dtype),
-           text_shape(tensor->shape, tensor->rank).s);
-    printf("  %-14s  %s, %s\n", "elements", text_count(tensor->elem_count).s, text_size(tensor->size_bytes).s);
+    struct line l;
+    line_init(&l);
+    line_add(&l, "%s  %s %s", text_name(tensor->name).s, survey_dtype_name(dtype),
+             text_shape(tensor->shape, tensor->rank).s);
+    line_end(&l);
+    line_add(&l, "  %-14s  %s, %s", "elements", text_count(tensor->elem_count).s, text_size(tensor->size_bytes).s);
+    line_end(&l);
     say_places(ck, tensor);
-    if (tensor->group != TP_NO_GROUP) {
-        const struct tp_group *group = tp_checkpoint_group(ck, tensor->group);
-        printf("  %-14s  %s, with %s: %s tensors, %s parameters\n", "part of", group->scheme, text_name(group->name).s,
-               text_count(group->member_count).s, text_count(group->parameter_count).s);
-    }
+    if (weight)
+        say_whole(ck, weight);
     if (v->summarised && tensor->elem_count)
         say_summary(&v->summary, dtype);
     say_ends("first", v->first, v->first_count, dtype);
@@ -151,7 +214,15 @@ static void json_summary(struct json *j, const struct tp_tensor_summary *s)
     json_count(j, "zeros", s->zero_count);
 }
 
-static void json_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *tensor, const struct values *v)
+static void json_logical(const struct tp_checkpoint *ck, const struct weight *weight)
+{
+    struct json j = {.out = stdout};
+    weight_json(&j, NULL, ck, weight);
+    putchar('\n');
+}
+
+static void json_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *tensor, const struct weight *weight,
+                        const struct values *v)
 {
     struct json j = {.out = stdout};
     json_open(&j, NULL, '{');
@@ -160,7 +231,11 @@ static void json_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *
     json_shape(&j, "shape", tensor->shape, tensor->rank);
     json_count(&j, "elements", tensor->elem_count);
     json_count(&j, "bytes", tensor->size_bytes);
-    json_text(&j, "group", tensor->group == TP_NO_GROUP ? NULL : tp_checkpoint_group(ck, tensor->group)->scheme);
+    json_text(&j, "group", weight ? weight->group->scheme : NULL);
+    if (weight)
+        weight_json(&j, "weight", ck, weight);
+    else
+        json_null(&j, "weight");
     json_open(&j, "extents", '[');
     for (uint32_t i = 0; i < tensor->extent_count; i++) {
         const struct tp_extent *e = &tensor->extents[i];
@@ -180,18 +255,46 @@ static void json_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *
     putchar('\n');
 }
 
-int inspect_tensor(const struct inspect_args *args, const struct tp_checkpoint *ck)
+/* A tensor of the files. */
+static int show_tensor(const struct inspect_args *args, const struct tp_checkpoint *ck, const struct tp_tensor *tensor,
+                       const struct weights *weights)
 {
-    const struct tp_tensor *tensor = tp_checkpoint_find(ck, args->tensor);
+    const struct weight *weight = tensor->group == TP_NO_GROUP ? NULL : &weights->rows[tensor->group];
     struct values values;
     struct tp_error err;
-    if (!tensor)
-        return say_missing(args, ck);
     if (values_read(ck, tensor, &values, &err) != TP_OK)
         return print_error(&err);
     if (args->json)
-        json_tensor(ck, tensor, &values);
+        json_tensor(ck, tensor, weight, &values);
     else
-        say_tensor(ck, tensor, &values);
+        say_tensor(ck, tensor, weight, &values);
     return 0;
+}
+
+/* One that only decoding would make. */
+static int show_weight(const struct inspect_args *args, const struct tp_checkpoint *ck, const struct weights *weights)
+{
+    const struct weight *weight = weights_find(weights, args->tensor);
+    if (!weight)
+        return say_missing(args, ck, weights);
+    if (args->json)
+        json_logical(ck, weight);
+    else
+        say_weight(ck, weight);
+    return 0;
+}
+
+int inspect_tensor(const struct inspect_args *args, const struct tp_checkpoint *ck)
+{
+    const struct tp_tensor *tensor = tp_checkpoint_find(ck, args->tensor);
+    struct weights weights;
+    int code;
+    if (!weights_take(&weights, ck))
+        code = print_out_of_memory();
+    else if (tensor)
+        code = show_tensor(args, ck, tensor, &weights);
+    else
+        code = show_weight(args, ck, &weights);
+    weights_release(&weights);
+    return code;
 }

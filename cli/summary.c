@@ -45,6 +45,12 @@ static void say_label(const char *label)
 static void say_converted(const struct tp_convert_report *r)
 {
     say_label("converted");
+    if (r->written_bytes == 0 && r->referred_bytes > 0) {
+        printf("%s array%s, %s parameters, none of their bytes copied, in %s, %s peak\n", text_count(r->array_count).s,
+               text_s(r->array_count), text_about(r->parameter_count).s, text_seconds(elapsed(r)).s,
+               text_size(peak_rss_bytes()).s);
+        return;
+    }
     printf("%s array%s, %s parameters, %s read, %s written in %s (%s), %s peak\n", text_count(r->array_count).s,
            text_s(r->array_count), text_about(r->parameter_count).s, text_size(r->read_bytes).s,
            text_size(r->written_bytes).s, text_seconds(elapsed(r)).s, text_rate(r->written_bytes, elapsed(r)).s,
@@ -54,11 +60,11 @@ static void say_converted(const struct tp_convert_report *r)
 /* --zero-copy: what was not moved. */
 static void say_referred(const struct convert_args *args, const struct tp_convert_report *r)
 {
-    const char *how = args->link == TP_LINK_IN_PLACE          ? "where they are"
-                      : args->link == TP_LINK_COPY            ? "copied"
-                      : r->symbolic_count == 0                ? "hard links"
+    const char *how = args->link == TP_LINK_IN_PLACE             ? "where they are"
+                      : args->link == TP_LINK_COPY               ? "copied"
+                      : r->symbolic_count == 0                   ? "hard links"
                       : r->symbolic_count < r->linked_file_count ? "hard and symbolic links"
-                                                              : "symbolic links";
+                                                                 : "symbolic links";
     if (r->linked_file_count == 0)
         return;
     say_label("referred");

@@ -10,6 +10,8 @@ case $kind in
     asan) cc=cc options="-Dbuildtype=debugoptimized -Dwerror=true -Dtests=true -Db_sanitize=address,undefined" ;;
     clang) cc=clang options="-Dbuildtype=debugoptimized -Dwerror=true -Dtests=true" ;;
     tsan) cc=clang options="-Dbuildtype=debugoptimized -Dtests=true -Db_sanitize=thread -Db_lundef=false" ;;
+    fuzz) cc=clang options="-Dbuildtype=debugoptimized -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false" ;;
+    coverage) cc=clang options="-Dbuildtype=debugoptimized -Dtests=true -Dcoverage=true" ;; # llvm-cov reads it
     *) echo "build.sh: unknown kind: $kind" >&2; exit 2 ;;
 esac
 dir=build/$kind

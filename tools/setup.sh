@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# setup.sh SET...: makes sure that what a set needs is there. Sets: build, demo, test, long.
+# setup.sh SET...: makes sure that what a set needs is there. Sets: build, demo, test, long, fuzz.
 #
 # Debian packages come by apt-get where that is allowed (root, or sudo without a password); elsewhere the one line to
 # type is printed and we stop. Python packages go by pip into build/venv and nowhere else. Where packages come from
@@ -27,6 +27,9 @@ test|man-db|reads the man page as a user would|command -v man
 test|tmux|a terminal for the progress bar|command -v tmux
 long|clang|a second compiler, and its ThreadSanitizer|command -v clang
 long|libclang-rt-dev|clang's sanitizers|echo 'int main(void) { return 0; }' | clang -fsanitize=thread -o /dev/null -x c -
+fuzz|clang|libFuzzer, and counting what runs|command -v clang
+fuzz|libclang-rt-dev|clang's sanitizers|echo 'int main(void) { return 0; }' | clang -fsanitize=fuzzer-no-link,address -o /dev/null -x c -
+fuzz|llvm|reads the counts|command -v llvm-cov && command -v llvm-profdata
 long|valgrind|memory errors without recompiling|command -v valgrind
 long|qemu-user|runs other CPUs' kernels|command -v qemu-x86_64 && command -v qemu-aarch64
 long|gcc-aarch64-linux-gnu|builds the NEON kernels|command -v aarch64-linux-gnu-gcc
@@ -147,7 +150,8 @@ fi
 install_debian "$*"
 for set in "$@"; do
     case $set in
-        build | long) ;;
+        build | fuzz) ;;
+        long) sh tools/old_orbax.sh ;;
         demo | test)
             install_python "$set"
             fetch_model

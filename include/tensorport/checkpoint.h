@@ -85,8 +85,8 @@ struct tp_open_options {
 };
 
 /* Open a folder or a single file: safetensors (with or without an index), TensorPort's or Flax's *.msgpack.
- * Proves every header sound; reads no tensor data. `options` may be NULL. On success the caller owns *out.
- * Fails with FORMAT, UNSUPPORTED, LIMIT, IO, NOMEM. */
+ * Proves every header sound; of tensor data reads at most shapes that are kept as tensors. `options` may be NULL. On
+ * success the caller owns *out. Fails with FORMAT, UNSUPPORTED, LIMIT, IO, NOMEM. */
 TP_API TP_MUST_CHECK enum tp_status tp_checkpoint_open(struct tp_checkpoint **out, const char *path,
                                                        const struct tp_open_options *options, struct tp_error *err);
 TP_API void tp_checkpoint_close(struct tp_checkpoint *ck); /* NULL is fine */
@@ -103,6 +103,23 @@ TP_API const struct tp_tensor *tp_checkpoint_tensor(const struct tp_checkpoint *
 TP_API const struct tp_tensor *tp_checkpoint_find(const struct tp_checkpoint *ck, const char *name); /* or NULL */
 TP_API uint32_t tp_checkpoint_group_count(const struct tp_checkpoint *ck);
 TP_API const struct tp_group *tp_checkpoint_group(const struct tp_checkpoint *ck, uint32_t index);
+
+/* What decoding makes of a group: its twin in the same model unquantised. */
+struct tp_decoded_tensor {
+    uint64_t shape[TP_RANK_MAX];
+    uint64_t elem_count;
+    unsigned rank;
+    char name[TP_NAME_MAX_BYTES + 1];
+};
+/* Whether config.json lets the groups be decoded: UNSUPPORTED for methods that cannot be or are not known, FORMAT where
+ * it contradicts the groups. */
+TP_API TP_MUST_CHECK enum tp_status tp_checkpoint_check_decodable(const struct tp_checkpoint *ck, struct tp_error *err);
+/* What tp_convert_options.dequantize gives for one group, the other options being 0, or why it is refused; config.json
+ * is not asked. Looks at headers, for bitsandbytes also at a JSON among the tensors. Fails with FORMAT, UNSUPPORTED,
+ * LIMIT, IO, NOMEM. */
+TP_API TP_MUST_CHECK enum tp_status tp_group_decoded(const struct tp_checkpoint *ck, uint32_t group,
+                                                     struct tp_decoded_tensor *out, struct tp_error *err);
+
 TP_API const struct tp_model_facts *tp_checkpoint_facts(const struct tp_checkpoint *ck); /* never NULL */
 /* Things worth a warning that did not stop the opening (tensors the index does not list, ...): printable text. */
 TP_API uint32_t tp_checkpoint_note_count(const struct tp_checkpoint *ck);

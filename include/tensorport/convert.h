@@ -116,10 +116,10 @@ struct tp_plan_file {
 };
 struct tp_plan_totals {
     uint64_t array_count, parameter_count;
-    uint64_t source_bytes; /* tensor data that will be read */
-    uint64_t output_bytes; /* all files, framing included, side files and manifest estimated */
-    uint64_t free_bytes;   /* on the output's file system now */
-    uint64_t memory_bytes; /* what the buffers and tables will take */
+    uint64_t source_bytes;   /* tensor data that will be read */
+    uint64_t output_bytes;   /* all files, framing included, side files and manifest estimated */
+    uint64_t free_bytes;     /* on the output's file system now */
+    uint64_t memory_bytes;   /* what the buffers and tables will take */
     uint64_t referred_bytes; /* --zero-copy: array data that stays in the source's files */
     uint32_t file_count;
     uint32_t linked_file_count; /* --zero-copy: of them the source's own */

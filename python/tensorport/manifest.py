@@ -337,6 +337,8 @@ def _entry(row: object, rules: _Rules, files: tuple[DataFile, ...]) -> Entry:
         if not rules.chunks:
             raise _UnsoundError("chunks, which this layout does not have")
         return _chunked_entry(row, keys, dtype, shape, view, files)
+    if rules.chunks and not prod(shape) and row.get("extents") == []:
+        return Entry(keys, dtype, shape, view, ())  # zarr has no chunk of an empty array
     return Entry(keys, dtype, shape, view, _extents(row, prod(shape), dtype.itemsize, files))
 
 

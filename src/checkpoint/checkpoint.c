@@ -273,11 +273,10 @@ static int by_place(const void *left, const void *right)
 
 void tp_checkpoint_sort_tensors(struct tp_checkpoint *ck, size_t first)
 {
-    struct tp_tensor *t = ck->tensors + first;
     size_t count = ck->tensor_count - first;
-    for (size_t i = 1; i < count; i++)
-        if (by_place(&t[i - 1], &t[i]) > 0) { /* writers nearly always sort, and qsort copies the table */
-            qsort(t, count, sizeof *t, by_place);
+    for (size_t i = first + 1; i < ck->tensor_count; i++)
+        if (by_place(&ck->tensors[i - 1], &ck->tensors[i]) > 0) { /* writers nearly always sort; qsort copies it all */
+            qsort(ck->tensors + first, count, sizeof *ck->tensors, by_place);
             return;
         }
 }

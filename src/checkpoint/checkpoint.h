@@ -15,21 +15,42 @@
 #include "os/file.h"
 #include "tensorport/checkpoint.h"
 
-/* What config.json (quantization_config, also under text_config, or hf_quant_config.json) says about codes; 0, NULL or
- * -1 where it says nothing. Strings as written. */
-struct tp_quant_facts {
+/* One way of quantising that config.json allows; 0, NULL or -1 where it says nothing. Strings as written. */
+struct tp_quant_way {
     uint64_t bits;
     uint64_t group_size;                /* 0 also for -1: the whole row */
-    uint64_t block_rows, block_columns; /* weight_block_size */
-    const char *method;                 /* quant_method: "gptq", "fp8", "compressed-tensors", "modelopt" ... */
-    const char *algo;                   /* quant_algo of modelopt, any case */
-    const char *format;                 /* compressed-tensors: format of the first config group, else `format` */
-    const char *checkpoint_format;      /* GPTQ: "gptq", "gptq_v2", "marlin" ... */
-    const char *version;                /* AWQ: "gemm", "gemv" ... */
-    const char *quantizer;              /* GPTQ: meta.quantizer[0], "gptqmodel:7.7.0" */
-    int zero_point;                     /* AWQ: -1 not said, 0, 1 */
-    int planar;                         /* GPTQ by gptqmodel: -1 not said, 0, 1 */
-    int is_marlin;                      /* GPTQ: is_marlin_format; -1 not said */
+    uint64_t block_rows, block_columns; /* weight_block_size, block_structure */
+    const char *strategy;               /* compressed-tensors: "tensor", "channel", "group", "block" ... */
+    const char *format;                 /* compressed-tensors */
+    const char *algo;                   /* modelopt's quant_algo, any case */
+    int sym;                            /* GPTQ: -1 not said, 0, 1 */
+};
+#define TP_QUANT_WAYS_MAX 64u
+
+/* What config.json (quantization_config, also under text_config, or hf_quant_config.json) says about codes; 0, NULL or
+ * -1 where it says nothing. Strings as written.
+ *
+ * Modules may be quantised in different ways: by config groups (compressed-tensors), overrides (GPTQModel's `dynamic`)
+ * or a list of layers (modelopt). Which module has which is said by names, globs and regular expressions of Python; we
+ * ask the tensors of each module instead, and here is only what they may answer. */
+struct tp_quant_facts {
+    uint64_t bits; /* these are one way, the first or only one: as in tp_quant_way */
+    uint64_t group_size;
+    uint64_t block_rows, block_columns;
+    const char *strategy;
+    const char *format; /* of the first config group, else `format` */
+    const char *algo;
+    int sym;
+    const struct tp_quant_way *others; /* in the arena; each differs from the first and from the rest */
+    size_t other_count;
+    bool has_more;                 /* than TP_QUANT_WAYS_MAX, which are not here */
+    const char *method;            /* quant_method: "gptq", "fp8", "compressed-tensors", "modelopt" ... */
+    const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", "marlin" ... */
+    const char *version;           /* AWQ: "gemm", "gemv" ... */
+    const char *quantizer;         /* GPTQ: meta.quantizer[0], "gptqmodel:7.7.0" */
+    int zero_point;                /* AWQ: -1 not said, 0, 1 */
+    int planar;                    /* GPTQ by gptqmodel: -1 not said, 0, 1 */
+    int is_marlin;                 /* GPTQ: is_marlin_format; -1 not said */
 };
 
 struct tp_checkpoint {
@@ -131,6 +152,9 @@ void tp_checkpoint_sort_tensors(struct tp_checkpoint *ck, size_t first); /* from
 
 /* config.json and hf_quant_config.json of ck->folder into ck->facts and ck->quant; what cannot be read is a note. */
 enum tp_status tp_checkpoint_read_config(struct tp_checkpoint *ck, struct tp_error *err);
+
+/* Way number `index`, below 1 + other_count. */
+struct tp_quant_way tp_quant_way_at(const struct tp_quant_facts *facts, size_t index);
 
 /* ---- reading (any number of threads) ---- */
 

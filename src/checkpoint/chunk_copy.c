@@ -23,9 +23,9 @@ void tp_box_add(struct tp_box *box, uint64_t count, uint64_t src, uint64_t dst)
 static void copy_line(uint8_t *dst, const uint8_t *src, const struct tp_box_loop *line, unsigned item_bytes)
 {
     const uint64_t n = line->count, s = line->src, d = line->dst;
-#define LINE(bytes)                                \
-    case bytes:                                    \
-        for (uint64_t i = 0; i < n; i++)           \
+#define LINE(bytes)                                  \
+    case bytes:                                      \
+        for (uint64_t i = 0; i < n; i++)             \
             memcpy(dst + i * d, src + i * s, bytes); \
         break
     switch (item_bytes) {

@@ -170,9 +170,8 @@ static enum tp_status read_chunk(void *user, void *dst, size_t len, uint64_t off
     void *const *both = user;
     const struct tp_chunk *chunk = both[0];
     struct grid *g = both[1];
-    return is_stream(chunk->tensor->chunks)
-               ? tp_chunk_streams_read(&g->reader->streams, chunk, dst, len, offset, err)
-               : tp_chunk_read_stored(chunk, dst, len, offset, err);
+    return is_stream(chunk->tensor->chunks) ? tp_chunk_streams_read(&g->reader->streams, chunk, dst, len, offset, err)
+                                            : tp_chunk_read_stored(chunk, dst, len, offset, err);
 }
 
 struct span { /* of a box, or of its part in a chunk, along one axis */
@@ -190,7 +189,8 @@ static uint64_t needed_bytes(const struct grid *g, const uint64_t *at)
     return (last + 1) * g->item_bytes;
 }
 
-/* The part of a box that lies in the chunk at place `at` of the grid. dst is where element `base` of the tensor goes. */
+/* The part of a box that lies in the chunk at place `at` of the grid. dst is where element `base` of the tensor goes.
+ */
 static enum tp_status read_part(struct grid *g, const uint64_t *at, const struct span *box, uint64_t base, uint8_t *dst,
                                 struct tp_error *err)
 {
@@ -216,8 +216,8 @@ static enum tp_status read_part(struct grid *g, const uint64_t *at, const struct
         tp_box_fill(dst, chunks->fill, &part);
         return TP_OK;
     }
-    struct tp_chunk chunk = {
-        g->ck, g->t, (uint32_t)number, g->volume * g->item_bytes, is_stream(chunks) ? needed_bytes(g, at) : 0};
+    struct tp_chunk chunk = {g->ck, g->t, (uint32_t)number, g->volume * g->item_bytes,
+                             is_stream(chunks) ? needed_bytes(g, at) : 0};
     void *user[] = {&chunk, g};
     return tp_box_fetch(dst, &part, src * g->item_bytes, g->reader->bounce, g->reader->bounce_bytes, read_chunk, user,
                         err);

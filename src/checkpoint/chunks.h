@@ -17,8 +17,8 @@ struct tp_chunks {
     uint8_t fill[16];      /* an element of a chunk that is not stored (TP_FILE_ABSENT) */
 };
 
-/* What one thread keeps between reads of chunked tensors: open streams, a tile of gathered elements. It must not outlive
- * the checkpoint that it reads. */
+/* What one thread keeps between reads of chunked tensors: open streams, a tile of gathered elements. It must not
+ * outlive the checkpoint that it reads. */
 struct tp_chunk_reader;
 /* `memory_bytes`: what it may hold at most, but never less than it needs to work (about 1 MiB, and the window of one
  * zstd stream, which is at most 128 MiB and in what Orbax writes 512 KiB). NULL: no memory. */
@@ -29,10 +29,10 @@ size_t tp_chunk_reader_wants(const struct tp_checkpoint *ck);
 void tp_chunk_reader_free(struct tp_chunk_reader *reader); /* NULL is fine */
 
 /* Elements [first, first + count) of a chunked tensor, row-major, to dst. Fast where the calls of one reader go
- * forward: a compressed chunk is decoded once by a reader that asks for it in order, and from its beginning again by one
- * that goes back. `reader` NULL: one is made for this call. TP_ERR_FORMAT: a stream that
- * does not decode, a chunk that is shorter or longer than its shape says, a CRC that differs. The last two are known
- * once the chunk's last element has been read; before that its bytes are given out unproven. */
+ * forward: a compressed chunk is decoded once by a reader that asks for it in order, and from its beginning again by
+ * one that goes back. `reader` NULL: one is made for this call. TP_ERR_FORMAT: a stream that does not decode, a chunk
+ * that is shorter or longer than its shape says, a CRC that differs. The last two are known once the chunk's last
+ * element has been read; before that its bytes are given out unproven. */
 enum tp_status tp_chunks_read(struct tp_chunk_reader *reader, const struct tp_checkpoint *ck,
                               const struct tp_tensor *tensor, uint64_t first, uint64_t count, void *dst,
                               struct tp_error *err);

@@ -8,7 +8,21 @@
 #include "checkpoint/json_file.h"
 
 /* Objects that are looked into. A fact of an earlier one counts more. */
-enum section { ROOT, TEXT, QUANT, META, GROUPS, GROUP, WEIGHTS, SECTION_COUNT, NO_SECTION };
+enum section {
+    ROOT,
+    TEXT,
+    QUANT,
+    META,
+    GROUPS,
+    GROUP,
+    WEIGHTS,
+    OVERRIDES,
+    OVERRIDE,
+    LAYERS,
+    LAYER,
+    SECTION_COUNT,
+    NO_SECTION
+};
 
 static const struct {
     enum section in;
@@ -24,6 +38,10 @@ static const struct {
     {QUANT, "config_groups", GROUPS},
     {GROUPS, NULL, GROUP},
     {GROUP, "weights", WEIGHTS},
+    {QUANT, "dynamic", OVERRIDES}, /* of GPTQModel */
+    {OVERRIDES, NULL, OVERRIDE},
+    {QUANT, "quantized_layers", LAYERS}, /* of modelopt */
+    {LAYERS, NULL, LAYER},
 };
 
 /* In the order of their kinds, see kind_of. */
@@ -34,7 +52,7 @@ enum fact {
     QUANT_METHOD,
     QUANT_ALGO,
     FORMAT,
-    GROUP_FORMAT,
+    STRATEGY,
     GPTQ_FORMAT,
     VERSION,
     QUANTIZER,
@@ -42,6 +60,7 @@ enum fact {
     ZERO_POINT,
     PLANAR,
     MARLIN,
+    SYM,
     EXPERTS,
     EXPERTS_PER_TOKEN,
     BITS,
@@ -71,7 +90,7 @@ static const struct {
     {QUANT, "quant_method", QUANT_METHOD},
     {QUANT, "quant_algo", QUANT_ALGO},
     {QUANT, "format", FORMAT},
-    {GROUP, "format", GROUP_FORMAT},
+    {GROUP, "format", FORMAT},
     {QUANT, "checkpoint_format", GPTQ_FORMAT},
     {QUANT, "version", VERSION},
     {META, "quantizer", QUANTIZER},
@@ -79,6 +98,7 @@ static const struct {
     {QUANT, "planar", PLANAR},
     {META, "planar", PLANAR},
     {QUANT, "is_marlin_format", MARLIN},
+    {QUANT, "sym", SYM},
     {ROOT, "tie_word_embeddings", TIED},
     {TEXT, "tie_word_embeddings", TIED},
     {ROOT, "num_local_experts", EXPERTS},
@@ -97,6 +117,12 @@ static const struct {
     {WEIGHTS, "group_size", GROUP_SIZE},
     {QUANT, "weight_block_size", BLOCK},
     {WEIGHTS, "block_structure", BLOCK},
+    {WEIGHTS, "strategy", STRATEGY},
+    {OVERRIDE, "bits", BITS},
+    {OVERRIDE, "group_size", GROUP_SIZE},
+    {OVERRIDE, "sym", SYM},
+    {LAYER, "quant_algo", QUANT_ALGO},
+    {LAYER, "group_size", GROUP_SIZE},
 };
 
 struct found { /* one fact, not yet believed: the file may turn out to be malformed */
@@ -106,10 +132,21 @@ struct found { /* one fact, not yet believed: the file may turn out to be malfor
     uint64_t number, second; /* `second` of a pair */
 };
 
+/* A way of quantising as it is listed. What an override does not say is as everywhere. */
+struct listed {
+    enum section in;
+    bool has_group_size;
+    struct tp_quant_way way;
+};
+
 struct config {
     struct tp_checkpoint *ck;
     struct tp_json *json;
     struct found facts[FACT_COUNT];
+    struct found *into; /* `facts`, or those of the way that is being read */
+    struct listed ways[TP_QUANT_WAYS_MAX];
+    size_t way_count;
+    bool has_more_ways;
 };
 
 static bool key_is(const struct tp_json_token *key, const char *text)
@@ -128,7 +165,7 @@ static enum section door(enum section in, const struct tp_json_token *key)
 /* An earlier section counts more, and in one section the first. */
 static bool is_news(const struct config *c, enum fact fact, enum section in)
 {
-    return !c->facts[fact].known || in < c->facts[fact].in;
+    return !c->into[fact].known || in < c->into[fact].in;
 }
 
 /* "-1" is how a group that is the whole row is written. */
@@ -146,6 +183,18 @@ static bool fits_kind(const struct tp_json_token *value, enum kind kind)
     }
 }
 
+/* Of those that the ways have: a list of a million ways says the same few words. */
+static const char *known_text(const struct config *c, const struct tp_json_token *value)
+{
+    for (size_t i = 0; i < c->way_count; i++) {
+        const char *const texts[] = {c->ways[i].way.strategy, c->ways[i].way.format, c->ways[i].way.algo};
+        for (size_t k = 0; k < TP_COUNT_OF(texts); k++)
+            if (texts[k] && key_is(value, texts[k]))
+                return texts[k];
+    }
+    return NULL;
+}
+
 static enum tp_status take_fact(struct config *c, enum fact fact, enum section in, const struct tp_json_token *value,
                                 struct tp_error *err)
 {
@@ -153,11 +202,13 @@ static enum tp_status take_fact(struct config *c, enum fact fact, enum section i
     if (!is_news(c, fact, in) || !fits_kind(value, kind))
         return TP_OK;
     struct found f = {.known = true, .in = in, .text = ""};
-    if (kind == A_TEXT)
-        f.text = tp_arena_strndup(&c->ck->arena, value->text, value->len);
-    else
+    if (kind == A_TEXT) {
+        const char *known = known_text(c, value);
+        f.text = known ? known : tp_arena_strndup(&c->ck->arena, value->text, value->len);
+    } else {
         f.number = value->type == TP_JSON_UINT ? value->uint_value : value->type == TP_JSON_TRUE;
-    c->facts[fact] = f;
+    }
+    c->into[fact] = f;
     return f.text ? TP_OK : tp_fail_nomem(err);
 }
 
@@ -185,7 +236,7 @@ static enum tp_status read_list(struct config *c, enum fact fact, enum section i
             return status;
     }
     if (kind_of(fact) == A_PAIR && numbers && count == 2 && is_news(c, fact, in))
-        c->facts[fact] = (struct found){.known = true, .in = in, .text = "", .number = pair[0], .second = pair[1]};
+        c->into[fact] = (struct found){.known = true, .in = in, .text = "", .number = pair[0], .second = pair[1]};
     return TP_OK;
 }
 
@@ -200,6 +251,79 @@ static enum tp_status read_fact(struct config *c, enum fact fact, enum section i
     return status ? status : tp_json_skip(c->json, value, err);
 }
 
+/* ---- ways of quantising ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_way(const struct tp_quant_way *a, const struct tp_quant_way *b)
+{
+    return a->bits == b->bits && a->group_size == b->group_size && a->block_rows == b->block_rows &&
+           a->block_columns == b->block_columns && a->sym == b->sym && same_text(a->strategy, b->strategy) &&
+           same_text(a->format, b->format) && same_text(a->algo, b->algo);
+}
+
+static const char *text_in(const struct found *facts, enum fact fact)
+{
+    return facts[fact].known ? facts[fact].text : NULL;
+}
+
+static int truth_in(const struct found *facts, enum fact fact)
+{
+    return facts[fact].known ? (int)facts[fact].number : -1;
+}
+
+static struct tp_quant_way way_in(const struct found *facts)
+{
+    return (struct tp_quant_way){
+        .bits = facts[BITS].number,
+        .group_size = facts[GROUP_SIZE].number,
+        .block_rows = facts[BLOCK].number,
+        .block_columns = facts[BLOCK].second,
+        .strategy = text_in(facts, STRATEGY),
+        .format = text_in(facts, FORMAT),
+        .algo = text_in(facts, QUANT_ALGO),
+        .sym = truth_in(facts, SYM),
+    };
+}
+
+static void list_way(struct config *c, const struct listed *listed)
+{
+    for (size_t i = 0; i < c->way_count; i++)
+        if (c->ways[i].in == listed->in && c->ways[i].has_group_size == listed->has_group_size &&
+            same_way(&c->ways[i].way, &listed->way))
+            return;
+    if (c->way_count == TP_COUNT_OF(c->ways))
+        c->has_more_ways = true;
+    else
+        c->ways[c->way_count++] = *listed;
+}
+
+static enum tp_status read_section(struct config *c, enum section in, struct tp_error *err);
+
+/* A config group, an override or a layer, after its '{': listed if it says anything. */
+static enum tp_status read_way(struct config *c, enum section in, struct tp_error *err)
+{
+    struct found facts[FACT_COUNT] = {{.known = false}};
+    bool says = false;
+    c->into = facts;
+    enum tp_status status = read_section(c, in, err);
+    c->into = c->facts;
+    for (size_t i = 0; i < FACT_COUNT; i++)
+        says = says || facts[i].known;
+    if (!status && says)
+        list_way(c, &(struct listed){in, facts[GROUP_SIZE].known, way_in(facts)});
+    return status;
+}
+
+/* "-:regex" is how GPTQModel leaves modules as they are: not a way of quantising. */
+static bool is_skipped(enum section to, const struct tp_json_token *key)
+{
+    return to == OVERRIDE && key->len >= 2 && memcmp(key->text, "-:", 2) == 0;
+}
+
 /* The members of one object, after its '{'. It opens other sections, never its own kind: at most six levels. */
 static enum tp_status read_section(struct config *c, enum section in, struct tp_error *err)
 {
@@ -210,6 +334,8 @@ static enum tp_status read_section(struct config *c, enum section in, struct tp_
         if (status || token.type == TP_JSON_OBJECT_END)
             break;
         enum section to = door(in, &token);
+        if (is_skipped(to, &token))
+            to = NO_SECTION;
         enum fact fact = FACT_COUNT;
         for (size_t i = 0; i < TP_COUNT_OF(rows); i++)
             if (rows[i].in == in && key_is(&token, rows[i].key))
@@ -218,7 +344,7 @@ static enum tp_status read_section(struct config *c, enum section in, struct tp_
         if (status)
             break;
         if (to != NO_SECTION && token.type == TP_JSON_OBJECT_BEGIN)
-            status = read_section(c, to, err);
+            status = to == GROUP || to == OVERRIDE || to == LAYER ? read_way(c, to, err) : read_section(c, to, err);
         else if (fact != FACT_COUNT)
             status = read_fact(c, fact, in, &token, err);
         else
@@ -253,13 +379,18 @@ static enum tp_status read_file(struct config *c, const char *name, struct tp_er
     if (!status)
         status = tp_json_file_open(&file, path, "text", TP_HEADER_MAX_BYTES, &why);
     c->json = file.json;
-    if (!status)
+    c->into = c->facts;
+    if (!status) {
+        tp_json_allow_constants(c->json);
         status = read_all(c, &why);
+    }
     tp_json_file_close(&file);
     free(path);
     if (!status)
         return TP_OK;
     memset(c->facts, 0, sizeof c->facts);
+    c->way_count = 0;
+    c->has_more_ways = false;
     return status == TP_ERR_NOMEM ? tp_fail_nomem(err)
                                   : tp_checkpoint_note_add(c->ck, err, "%s is ignored: %s", name, why.message);
 }
@@ -275,12 +406,10 @@ static enum tp_status read_modelopt(struct config *c, struct tp_error *err)
     for (size_t i = 0; i < FACT_COUNT; i++)
         if (!c->facts[i].known && own.facts[i].in >= QUANT) /* of quantisation alone */
             c->facts[i] = own.facts[i];
+    for (size_t i = 0; i < own.way_count; i++)
+        list_way(c, &own.ways[i]);
+    c->has_more_ways = c->has_more_ways || own.has_more_ways;
     return status;
-}
-
-static const char *text_of(const struct config *c, enum fact fact)
-{
-    return c->facts[fact].known ? c->facts[fact].text : NULL;
 }
 
 /* Heads that are tied are rightly absent; others are missed. */
@@ -299,19 +428,14 @@ static enum tp_status note_tied(struct tp_checkpoint *ck, struct tp_error *err)
     return TP_OK;
 }
 
-static int truth_of(const struct config *c, enum fact fact)
-{
-    return c->facts[fact].known ? (int)c->facts[fact].number : -1;
-}
-
 static void keep_model_facts(const struct config *c)
 {
     c->ck->facts = (struct tp_model_facts){
-        .architecture = text_of(c, ARCHITECTURE),
-        .model_type = text_of(c, MODEL_TYPE),
-        .torch_dtype = text_of(c, TORCH_DTYPE),
-        .quant_method = text_of(c, QUANT_METHOD),
-        .tie_word_embeddings = truth_of(c, TIED),
+        .architecture = text_in(c->facts, ARCHITECTURE),
+        .model_type = text_in(c->facts, MODEL_TYPE),
+        .torch_dtype = text_in(c->facts, TORCH_DTYPE),
+        .quant_method = text_in(c->facts, QUANT_METHOD),
+        .tie_word_embeddings = truth_in(c->facts, TIED),
         .expert_count = c->facts[EXPERTS].number,
         .experts_per_token = c->facts[EXPERTS_PER_TOKEN].number,
     };
@@ -319,27 +443,109 @@ static void keep_model_facts(const struct config *c)
         c->ck->facts.quant_method = "modelopt";
 }
 
+static const struct listed *first_group(const struct config *c)
+{
+    for (size_t i = 0; i < c->way_count; i++)
+        if (c->ways[i].in == GROUP)
+            return &c->ways[i];
+    return NULL;
+}
+
+/* What stands above all, and, where that is silent, the first config group. */
+static struct tp_quant_way first_way(const struct config *c)
+{
+    struct tp_quant_way way = way_in(c->facts);
+    const struct listed *group = first_group(c);
+    if (!group)
+        return way;
+    way.bits = c->facts[BITS].known ? way.bits : group->way.bits;
+    way.group_size = c->facts[GROUP_SIZE].known ? way.group_size : group->way.group_size;
+    way.block_rows = c->facts[BLOCK].known ? way.block_rows : group->way.block_rows;
+    way.block_columns = c->facts[BLOCK].known ? way.block_columns : group->way.block_columns;
+    way.strategy = group->way.strategy;
+    way.format = group->way.format ? group->way.format : way.format;
+    return way;
+}
+
+/* A listed way with what it takes from the first. False: it is none. Config groups of modelopt repeat in part what
+ * quant_algo and the layers say. */
+static bool complete_way(struct tp_quant_way *way, const struct listed *listed, const struct config *c,
+                         const struct tp_quant_way *first)
+{
+    const char *method = c->ck->facts.quant_method;
+    *way = listed->way;
+    if (listed->in == LAYER)
+        return way->algo != NULL;
+    if (listed->in == GROUP) {
+        way->format = way->format ? way->format : text_in(c->facts, FORMAT);
+        return !method || strcmp(method, "modelopt") != 0;
+    }
+    way->bits = way->bits ? way->bits : first->bits;
+    way->group_size = listed->has_group_size ? way->group_size : first->group_size;
+    way->sym = way->sym >= 0 ? way->sym : first->sym;
+    return true;
+}
+
+static enum tp_status keep_ways(const struct config *c, struct tp_error *err)
+{
+    struct tp_quant_facts *facts = &c->ck->quant;
+    const struct tp_quant_way first = first_way(c);
+    struct tp_quant_way *others = tp_arena_alloc(&c->ck->arena, (c->way_count + 1) * sizeof *others);
+    if (!others)
+        return tp_fail_nomem(err);
+    facts->bits = first.bits;
+    facts->group_size = first.group_size;
+    facts->block_rows = first.block_rows;
+    facts->block_columns = first.block_columns;
+    facts->strategy = first.strategy;
+    facts->format = first.format;
+    facts->algo = first.algo;
+    facts->sym = first.sym;
+    facts->others = others;
+    facts->has_more = c->has_more_ways;
+    for (size_t i = 0; i < c->way_count; i++) {
+        struct tp_quant_way way;
+        if (!complete_way(&way, &c->ways[i], c, &first) || same_way(&way, &first))
+            continue;
+        bool is_new = true;
+        for (size_t k = 0; k < facts->other_count; k++)
+            is_new = is_new && !same_way(&way, &others[k]);
+        if (is_new)
+            others[facts->other_count++] = way;
+    }
+    return TP_OK;
+}
+
 static void keep_quant_facts(const struct config *c)
 {
     const char *method = c->ck->facts.quant_method;
-    enum fact format = c->facts[GROUP_FORMAT].known ? GROUP_FORMAT : FORMAT;
     /* early writers of GPTQ called it as everybody does */
     enum fact gptq_format =
         !c->facts[GPTQ_FORMAT].known && method && strcmp(method, "gptq") == 0 ? FORMAT : GPTQ_FORMAT;
     c->ck->quant = (struct tp_quant_facts){
-        .bits = c->facts[BITS].number,
-        .group_size = c->facts[GROUP_SIZE].number,
-        .block_rows = c->facts[BLOCK].number,
-        .block_columns = c->facts[BLOCK].second,
         .method = method,
-        .algo = text_of(c, QUANT_ALGO),
-        .format = text_of(c, format),
-        .checkpoint_format = text_of(c, gptq_format),
-        .version = text_of(c, VERSION),
-        .quantizer = text_of(c, QUANTIZER),
-        .zero_point = truth_of(c, ZERO_POINT),
-        .planar = truth_of(c, PLANAR),
-        .is_marlin = truth_of(c, MARLIN),
+        .checkpoint_format = text_in(c->facts, gptq_format),
+        .version = text_in(c->facts, VERSION),
+        .quantizer = text_in(c->facts, QUANTIZER),
+        .zero_point = truth_in(c->facts, ZERO_POINT),
+        .planar = truth_in(c->facts, PLANAR),
+        .is_marlin = truth_in(c->facts, MARLIN),
+    };
+}
+
+struct tp_quant_way tp_quant_way_at(const struct tp_quant_facts *facts, size_t index)
+{
+    if (index > 0)
+        return facts->others[index - 1];
+    return (struct tp_quant_way){
+        .bits = facts->bits,
+        .group_size = facts->group_size,
+        .block_rows = facts->block_rows,
+        .block_columns = facts->block_columns,
+        .strategy = facts->strategy,
+        .format = facts->format,
+        .algo = facts->algo,
+        .sym = facts->sym,
     };
 }
 
@@ -353,5 +559,6 @@ enum tp_status tp_checkpoint_read_config(struct tp_checkpoint *ck, struct tp_err
         return status;
     keep_model_facts(&c);
     keep_quant_facts(&c);
-    return note_tied(ck, err);
+    status = keep_ways(&c, err);
+    return status ? status : note_tied(ck, err);
 }

@@ -87,7 +87,8 @@ static enum tp_status explain(const struct tp_place *place, struct tp_error *err
             return tp_err_path(err, status, place->path);
         }
     tp_fail(err, status,
-            place->names.count > 0 ? "no *.safetensors or *.msgpack files and no Orbax checkpoint in this folder" : "an empty folder");
+            place->names.count > 0 ? "no *.safetensors or *.msgpack files and no Orbax checkpoint in this folder"
+                                   : "an empty folder");
     char *inner = inner_folder(place);
     if (inner)
         tp_err_hint(err, status, "%s has some; subfolders are not searched",

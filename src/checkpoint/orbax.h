@@ -14,8 +14,9 @@ struct tp_orbax_place {
     char *step;   /* name of the step that was chosen among several; NULL: `path` is no root of steps */
     size_t step_count;
 };
-/* `unfinished`: its name may say that it is. Look for it in the folder itself, in an item below it (DIR/default), in the highest step (DIR/1000/default).
- * TP_ERR_FORMAT: there is none, or it is unfinished; TP_ERR_USAGE: several items could be meant. */
+/* `unfinished`: its name may say that it is. Look for it in the folder itself, in an item below it (DIR/default), in
+ * the highest step (DIR/1000/default). TP_ERR_FORMAT: there is none, or it is unfinished; TP_ERR_USAGE: several items
+ * could be meant. */
 enum tp_status tp_orbax_locate(struct tp_orbax_place *place, const char *path, bool unfinished, struct tp_error *err);
 void tp_orbax_place_release(struct tp_orbax_place *place);
 

@@ -60,8 +60,7 @@ enum tp_status tp_orbax_array_describe(struct tp_orbax_array *a, struct tp_check
                                        const char *text, size_t len, struct tp_error *err)
 {
     struct tp_zarr z;
-    enum tp_status status =
-        version == 3 ? tp_zarr_read_v3(&z, text, len, err) : tp_zarr_read_v2(&z, text, len, err);
+    enum tp_status status = version == 3 ? tp_zarr_read_v3(&z, text, len, err) : tp_zarr_read_v2(&z, text, len, err);
     if (!status)
         status = keep(a, ck, &z, err);
     if (status)
@@ -233,8 +232,8 @@ static enum tp_status put_shard(struct tp_orbax_array *a, const struct tp_zarr *
     struct tp_zarr_slot *slots = malloc((size_t)count * sizeof *slots);
     enum tp_status status = bytes && slots ? TP_OK : tp_fail_nomem(err);
     if (!status)
-        status = read_value(ck, value, bytes, (size_t)index_bytes, z->index_at_start ? 0 : value->size - index_bytes,
-                            err);
+        status =
+            read_value(ck, value, bytes, (size_t)index_bytes, z->index_at_start ? 0 : value->size - index_bytes, err);
     if (!status && (status = tp_zarr_read_index(slots, z, bytes, value->size, err)))
         about(a, status, err);
     if (!status)
@@ -251,8 +250,8 @@ enum tp_status tp_orbax_array_put(struct tp_orbax_array *a, const struct tp_zarr
     uint64_t end;
     if (is_empty(a))
         return TP_OK;
-    if (value->file != TP_FILE_MEMORY && (TP_ADD_OVERFLOW(value->offset, value->size, &end) ||
-                                          end > ck->files[value->file].size_bytes)) {
+    if (value->file != TP_FILE_MEMORY &&
+        (TP_ADD_OVERFLOW(value->offset, value->size, &end) || end > ck->files[value->file].size_bytes)) {
         tp_zarr_chunk_key(z, index, key);
         tp_fail(err, TP_ERR_FORMAT, "chunk '%s' is said to lie at bytes %" PRIu64 " + %" PRIu64 " of a file of %s", key,
                 value->offset, value->size, tp_describe_count(size, ck->files[value->file].size_bytes));

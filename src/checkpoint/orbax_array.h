@@ -5,7 +5,7 @@
 
 #include "checkpoint/orbax_tree.h"
 
-#define TP_ORBAX_CHUNKS_MAX ((uint64_t)1 << 23) /* of all arrays together */
+#define TP_ORBAX_CHUNKS_MAX ((uint64_t)1 << 23)   /* of all arrays together */
 #define TP_ORBAX_SPARE_CHUNKS ((uint64_t)1 << 20) /* as many more may be declared than are stored */
 
 /* Read its metadata, ".zarray" or "zarr.json". */

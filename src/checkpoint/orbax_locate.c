@@ -24,12 +24,12 @@ static enum tp_status has_file(bool *has, const char *folder, const char *name, 
 
 /* ---- unfinished ones ---- */
 
-static const char *const unfinished[] = {".orbax-checkpoint-tmp", ".tensorport-partial"};
+static const char *const unfinished_names[] = {".orbax-checkpoint-tmp", ".tensorport-partial"};
 
 static bool is_unfinished_name(const char *name)
 {
-    for (size_t i = 0; i < TP_COUNT_OF(unfinished); i++)
-        if (strstr(name, unfinished[i]))
+    for (size_t i = 0; i < TP_COUNT_OF(unfinished_names); i++)
+        if (strstr(name, unfinished_names[i]))
             return true;
     return false;
 }
@@ -53,12 +53,25 @@ static enum tp_status check_name(const char *path, struct tp_error *err)
     return status;
 }
 
+/* The number of a step's folder: "1000", "00001000", "step_1000"; false: it is none. */
+static bool step_number(const char *name, uint64_t *number)
+{
+    size_t len = strlen(name), digits = 0;
+    while (digits < len && name[len - 1 - digits] >= '0' && name[len - 1 - digits] <= '9')
+        digits++;
+    if (digits == 0 || digits > 19 || (digits < len && name[len - 1 - digits] != '_'))
+        return false;
+    *number = strtoull(name + len - digits, NULL, 10);
+    return !is_unfinished_name(name);
+}
+
 /* ---- an item in a step ---- */
 
-/* Subfolders with _METADATA: *count of them, *chosen the usual one or the only one (NULL: neither), `list` all. */
+/* Subfolders with _METADATA that are no steps. */
 struct items {
-    char *chosen;
-    size_t count, rank; /* rank: of the chosen one among the usual */
+    const char *chosen; /* the usual one, or the only one; NULL: neither */
+    size_t count;
+    size_t rank; /* of the chosen one among the usual */
     struct tp_name_list list;
 };
 
@@ -79,9 +92,10 @@ static enum tp_status find_items(struct items *items, const char *folder, const 
         const char *name = names->items[i];
         char shown[TP_NAME_TEXT], *path = tp_path_join(folder, name);
         bool has = false;
+        uint64_t number;
         status = path ? has_file(&has, path, "_METADATA", err) : tp_fail_nomem(err);
         free(path);
-        if (status || !has || is_unfinished_name(name))
+        if (status || !has || is_unfinished_name(name) || step_number(name, &number))
             continue;
         items->count++;
         tp_name_list_add(&items->list, tp_describe_name(shown, name, strlen(name)));
@@ -95,8 +109,7 @@ static enum tp_status find_items(struct items *items, const char *folder, const 
     return status;
 }
 
-static enum tp_status fill_place(struct tp_orbax_place *place, const char *unit, const char *item,
-                                 struct tp_error *err)
+static enum tp_status fill_place(struct tp_orbax_place *place, const char *unit, const char *item, struct tp_error *err)
 {
     place->unit = strdup(unit);
     place->folder = item ? tp_path_join(unit, item) : strdup(unit);
@@ -124,18 +137,6 @@ static enum tp_status find_in_unit(struct tp_orbax_place *place, const char *fol
 }
 
 /* ---- a step in a root ---- */
-
-/* The number of a step's folder: "1000", "00001000", "step_1000"; false: it is none. */
-static bool step_number(const char *name, uint64_t *number)
-{
-    size_t len = strlen(name), digits = 0;
-    while (digits < len && name[len - 1 - digits] >= '0' && name[len - 1 - digits] <= '9')
-        digits++;
-    if (digits == 0 || digits > 19 || (digits < len && name[len - 1 - digits] != '_'))
-        return false;
-    *number = strtoull(name + len - digits, NULL, 10);
-    return !is_unfinished_name(name);
-}
 
 struct step {
     const char *name;

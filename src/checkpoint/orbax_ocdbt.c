@@ -41,8 +41,12 @@ static enum tp_status read_node(void *user, const char *path, uint64_t offset, v
 {
     struct store *s = user;
     char *full = tp_path_join(s->ck->folder, path);
+    struct tp_file_id id;
     int fd = -1;
-    enum tp_status status = full ? tp_file_open_read(&fd, full, NULL, err) : tp_fail_nomem(err);
+    enum tp_status status = full ? tp_file_open_read(&fd, full, &id, err) : tp_fail_nomem(err);
+    if (!status && (offset > id.size_bytes || len > id.size_bytes - offset))
+        status = tp_err_path(
+            err, tp_fail(err, TP_ERR_FORMAT, "%zu bytes at %" PRIu64 " are not all in it", len, offset), full);
     if (!status)
         status = tp_file_read_at(fd, dst, len, offset, full, err);
     tp_fd_close(fd);
@@ -182,8 +186,7 @@ static enum tp_status see_chunk(void *user, const struct tp_ocdbt_entry *e, stru
         while (cut > 0 && e->key[cut - 1] != '/')
             cut--;
         size_t name_len = cut > 0 ? cut - 1 : 0;
-        struct tp_orbax_array *a =
-            name_len <= TP_NAME_MAX_BYTES ? tp_orbax_tree_find(s->tree, e->key, name_len) : NULL;
+        struct tp_orbax_array *a = name_len <= TP_NAME_MAX_BYTES ? tp_orbax_tree_find(s->tree, e->key, name_len) : NULL;
         if (a && a->is_known && (cut > 0 || a->name_len == 0))
             status = put(s, a, e->key + cut, e->key_len - cut, e, err);
         if (cut == 0)

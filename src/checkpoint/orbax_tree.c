@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* _METADATA, token by token: {"tree_metadata": {ANY: {"key_metadata": [{"key", "key_type"}], "value_metadata":
- * {"value_type", "skip_deserialize"}}}, "use_ocdbt", "use_zarr3", "store_array_data_equal_to_fill_value"}. The outer key
- * is Python's spelling of the path and is not looked at, as Orbax does not. */
+ * {"value_type", "skip_deserialize"}}}, "use_ocdbt", "use_zarr3", "store_array_data_equal_to_fill_value"}. The outer
+ * key is Python's spelling of the path and is not looked at, as Orbax does not. */
 #include "checkpoint/orbax_tree.h"
 
 #include <inttypes.h>
@@ -21,9 +21,9 @@ static const struct {
     const char *type;
     enum value_kind kind;
 } value_types[] = {
-    {"np.ndarray", VALUE_ARRAY}, {"jax.Array", VALUE_ARRAY}, {"scalar", VALUE_ARRAY},
+    {"np.ndarray", VALUE_ARRAY}, {"jax.Array", VALUE_ARRAY},  {"scalar", VALUE_ARRAY},
     {"string", VALUE_TEXT}, /* in _strings.json */
-    {"None", VALUE_EMPTY},       {"Dict", VALUE_EMPTY},      {"List", VALUE_EMPTY},
+    {"None", VALUE_EMPTY},       {"Dict", VALUE_EMPTY},       {"List", VALUE_EMPTY},
     {"Tuple", VALUE_EMPTY},      {"NamedTuple", VALUE_EMPTY},
 };
 

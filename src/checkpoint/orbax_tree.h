@@ -10,11 +10,11 @@
 struct tp_orbax_array {
     const char *name; /* keys joined by '.', in ck->arena; its folder, or the prefix of its keys, in the store */
     uint16_t name_len;
-    bool is_known; /* its metadata was found; what follows is filled in */
+    bool is_known;      /* its metadata was found; what follows is filled in */
     bool is_plain_type; /* value_type is one that is always an array; else it may have none */
     uint8_t version, rank, dtype, separator;
     bool has_c_prefix, is_sharded, index_at_start, index_has_crc;
-    struct tp_chunks *chunks; /* of inner chunks, where there are shards; its shape follows that of the array */
+    struct tp_chunks *chunks;       /* of inner chunks, where there are shards; its shape follows that of the array */
     const uint64_t *shape, *object; /* `object`: of a chunk as stored, or a shard */
     struct tp_extent *extents;      /* one a chunk */
     uint32_t extent_count;
@@ -27,8 +27,8 @@ struct tp_orbax_tree {
     struct tp_name_index names; /* of arrays */
     int use_ocdbt;              /* -1 not said */
     bool use_zarr3;
-    bool stores_all; /* a chunk that is not there is missing, not full of zeros */
-    size_t skipped_count; /* leaves that are no arrays */
+    bool stores_all;        /* a chunk that is not there is missing, not full of zeros */
+    size_t skipped_count;   /* leaves that are no arrays */
     struct tp_list skipped; /* the first of them, printable: "'a.b' (string)" */
 };
 

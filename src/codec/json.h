@@ -20,7 +20,8 @@ enum tp_json_type {
     TP_JSON_KEY,    /* text, len: unescaped; a value follows */
     TP_JSON_STRING, /* text, len */
     TP_JSON_UINT,   /* uint_value: plain decimal digits only, at most 2^63 - 1 */
-    TP_JSON_NUMBER, /* any other valid JSON number: text, len as written; number_value (never infinite) */
+    TP_JSON_NUMBER, /* any other valid JSON number: text, len as written; number_value (finite, see
+                     * tp_json_allow_constants) */
     TP_JSON_TRUE,
     TP_JSON_FALSE,
     TP_JSON_NULL
@@ -53,6 +54,8 @@ enum tp_status tp_json_open_text(struct tp_json **out, const char *text, size_t 
 void tp_json_close(struct tp_json *json);
 /* From now on strings longer than string_max are validated, cut at string_max and marked, not refused. */
 void tp_json_cut_strings(struct tp_json *json);
+/* From now on NaN, Infinity and -Infinity, which Python's json writes, are numbers too. */
+void tp_json_allow_constants(struct tp_json *json);
 /* Another string_max, for the tokens that follow. */
 void tp_json_set_string_max(struct tp_json *json, size_t string_max);
 

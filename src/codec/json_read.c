@@ -31,7 +31,7 @@ struct tp_json {
     void *user;
     const char *what;
     size_t string_max;
-    bool cut_strings;
+    bool cut_strings, constants;
 
     char *buffer; /* WINDOW_BYTES, NULL when reading from memory */
     const char *cursor, *end;
@@ -44,6 +44,7 @@ struct tp_json {
 
     char *text; /* the current string or number */
     size_t text_len, text_capacity;
+    uint64_t text_at; /* where it begins */
     uint64_t full_len;
     bool has_nul, cut;
 };
@@ -103,6 +104,11 @@ void tp_json_close(struct tp_json *json)
 void tp_json_cut_strings(struct tp_json *json)
 {
     json->cut_strings = true;
+}
+
+void tp_json_allow_constants(struct tp_json *json)
+{
+    json->constants = true;
 }
 
 void tp_json_set_string_max(struct tp_json *json, size_t string_max)
@@ -185,9 +191,9 @@ static enum tp_status append(struct tp_json *json, const char *piece, size_t len
     if (len > json->string_max - json->text_len) {
         if (!json->cut_strings)
             return tp_fail(err, TP_ERR_LIMIT, "the %s has a string longer than %zu bytes at byte %" PRIu64, json->what,
-                           json->string_max, offset_of(json));
+                           json->string_max, json->text_at);
         json->cut = true;
-        if (len > 4) /* plain ASCII may be split; a code point may not */
+        if ((unsigned char)*piece < 0x80) /* plain ASCII may be split; a code point may not */
             len = json->string_max - json->text_len;
         else
             return TP_OK;
@@ -301,6 +307,7 @@ static enum tp_status read_plain(struct tp_json *json, struct tp_error *err)
 static enum tp_status read_string(struct tp_json *json, struct tp_json_token *token, struct tp_error *err)
 {
     json->text_len = 0;
+    json->text_at = token->offset;
     json->full_len = 0;
     json->has_nul = json->cut = false;
     enum tp_status status = append(json, "", 0, err); /* so that there is room for the terminator */
@@ -363,6 +370,16 @@ static const char *number_end(const char *p, bool *plain)
     return p;
 }
 
+/* The end of the constant that `p` begins with, or NULL. */
+static const char *constant_end(const char *p)
+{
+    static const char *const constants[] = {"NaN", "Infinity", "-Infinity"}; /* strtod knows them, too */
+    for (size_t i = 0; i < TP_COUNT_OF(constants); i++)
+        if (strncmp(p, constants[i], strlen(constants[i])) == 0)
+            return p + strlen(constants[i]);
+    return NULL;
+}
+
 /* strtod follows the locale; JSON does not. */
 static double to_double(const char *text)
 {
@@ -401,7 +418,10 @@ static enum tp_status read_number(struct tp_json *json, struct tp_json_token *to
     digits[len] = '\0';
 
     bool plain = false;
-    const char *end = number_end(digits, &plain);
+    const char *end = json->constants ? constant_end(digits) : NULL;
+    bool constant = end != NULL;
+    if (!constant)
+        end = number_end(digits, &plain);
     if (!end)
         return fail_expected(json, "a value", err);
     len = (size_t)(end - digits);
@@ -410,7 +430,7 @@ static enum tp_status read_number(struct tp_json *json, struct tp_json_token *to
     digits[len] = '\0';
     token->type = plain && to_uint(digits, &token->uint_value) ? TP_JSON_UINT : TP_JSON_NUMBER;
     token->number_value = token->type == TP_JSON_UINT ? (double)token->uint_value : to_double(digits);
-    if (!isfinite(token->number_value))
+    if (!constant && !isfinite(token->number_value))
         return fail_at(json, token->offset, "a number out of range", err);
     json->cursor += len;
     if (!tp_array_grow(&json->text, &json->text_capacity, len + 1, 1))
@@ -474,7 +494,9 @@ static enum tp_status read_value(struct tp_json *json, struct tp_json_token *tok
         return read_string(json, token, err);
     }
     char c = json->cursor < json->end ? *json->cursor : '\0';
-    return c == '-' || (c >= '0' && c <= '9') ? read_number(json, token, err) : read_word(json, token, err);
+    bool is_constant = json->constants && (c == 'N' || c == 'I');
+    return c == '-' || (c >= '0' && c <= '9') || is_constant ? read_number(json, token, err)
+                                                             : read_word(json, token, err);
 }
 
 static enum tp_status read_key(struct tp_json *json, struct tp_json_token *token, struct tp_error *err)

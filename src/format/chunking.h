@@ -13,7 +13,8 @@
 uint64_t tp_chunk_parts(uint64_t size_bytes, uint64_t chunk_bytes);
 
 /* The chunk of an array that lies row-major: cut along its first axis as far as powers of two divide it, then along the
- * next; the chunk always divides the shape (where that is 0, the chunk is 1). What no power of two divides stays larger.
+ * next; the chunk always divides the shape (where that is 0, the chunk is 1). What no power of two divides stays
+ * larger.
  */
 void tp_chunk_shape(uint64_t *chunk, const uint64_t *shape, unsigned rank, unsigned item_bytes, uint64_t chunk_bytes);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Orbax checkpoints (docs/formats/orbax.md): zarr arrays in an OCDBT database whose values lie in data files of ours, or,
- * with --zero-copy, in the source's own files beside them.
+/* Orbax checkpoints (docs/formats/orbax.md): zarr arrays in an OCDBT database whose values lie in data files of ours,
+ * or, with --zero-copy, in the source's own files beside them.
  *
  *     arrays --grid--> chunks --data file, or range of a source file--> extents --> keys of the database
  *
@@ -21,7 +21,15 @@
 #define DATA_FILE_BYTES ((uint64_t)512 << 20)
 #define CHUNKS_MAX ((uint64_t)1 << 24) /* of all arrays: what a reader may be asked to keep in memory */
 
-enum small_kind { SMALL_NODES, SMALL_MANIFEST, SMALL_ZARRAY, SMALL_TREE, SMALL_HANDLERS, SMALL_INDICATOR, SMALL_COMMIT };
+enum small_kind {
+    SMALL_NODES,
+    SMALL_MANIFEST,
+    SMALL_ZARRAY,
+    SMALL_TREE,
+    SMALL_HANDLERS,
+    SMALL_INDICATOR,
+    SMALL_COMMIT
+};
 
 /* A chunk that lies in the source. */
 struct linked {
@@ -33,6 +41,7 @@ struct layout {
     struct tp_plan *plan;
     const struct tp_convert_options *options;
     struct tp_orbax *orbax;
+    bool *refers;        /* by array: its chunks lie in the source where they can */
     uint32_t *first;     /* by array: where its chunks begin in by_number */
     uint32_t *by_number; /* the extent of each chunk of all arrays */
     uint64_t chunk_count;
@@ -143,7 +152,7 @@ static enum tp_status place_array(struct layout *l, uint32_t array)
     enum tp_status st = TP_OK;
     for (uint32_t n = 0, count = (uint32_t)tp_grid_chunk_count(a); n < count && !st; n++) {
         struct linked chunk = {.array = array, .number = n};
-        if (!l->options->orbax.zero_copy || !tp_refer_chunk(&chunk.at, l->plan, a, n))
+        if (!l->refers[array] || !tp_refer_chunk(&chunk.at, l->plan, a, n))
             st = place_chunk(l, array, n);
         else if (tp_array_grow(&l->linked, &l->linked_capacity, l->linked_count + 1, sizeof *l->linked))
             l->linked[l->linked_count++] = chunk;
@@ -318,9 +327,9 @@ static enum tp_status note_dtypes(struct layout *l)
         for (size_t i = 0; i < l->plan->array_count; i++)
             count += l->plan->arrays[i].dtype == recent[r].dtype;
         if (count > 0 && !tp_list_add(&l->plan->notes,
-                                      "%zu arrays are %s: restoring any of them needs TensorStore %s or later; --compat "
-                                      "writes their bytes as uint8",
-                                      count, tp_dtype_numpy_name(recent[r].dtype), recent[r].since))
+                                      "%s (of %zu): without TensorStore %s or later nothing of the checkpoint can be "
+                                      "restored; --compat writes the bytes as uint8",
+                                      tp_dtype_numpy_name(recent[r].dtype), count, recent[r].since))
             return tp_fail_nomem(l->err);
     }
     return TP_OK;
@@ -369,16 +378,16 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
     if (st)
         return st;
     plan->leaves = l.orbax = calloc(1, sizeof *l.orbax);
+    l.refers = calloc(plan->array_count + 1, sizeof *l.refers);
     l.first = malloc((plan->array_count + 1) * sizeof *l.first);
-    if (!l.orbax || !l.first)
+    if (!l.orbax || !l.refers || !l.first)
         st = tp_fail_nomem(err);
     if (!st) {
-        /* a database has at least one key */
-        l.orbax->has_database = !options->orbax.no_ocdbt && plan->array_count > 0;
+        l.orbax->has_database = !options->orbax.no_ocdbt;
         st = set_folder(&l);
     }
     if (!st)
-        st = tp_orbax_choose_grids(&l.orbax->version, plan, options, err);
+        st = tp_orbax_choose_grids(&l.orbax->version, l.refers, plan, options, err);
     if (!st)
         st = count_chunks(&l);
     if (!st)
@@ -389,6 +398,7 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
         st = add_small_files(&l);
     if (!st)
         st = note_dtypes(&l);
+    free(l.refers);
     free(l.first);
     free(l.by_number);
     free(l.linked);

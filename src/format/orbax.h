@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the Orbax format share. orbax.c lays out, orbax_check.c refuses, orbax_grid.c cuts arrays into chunks,
- * orbax_nodes.c writes the database, orbax_json.c the metadata. docs/formats/orbax.md has the bytes. */
+/* What the files of the Orbax format share. orbax.c lays out, orbax_check.c refuses, orbax_grid.c cuts arrays into
+ * chunks, orbax_nodes.c writes the database, orbax_json.c the metadata. docs/formats/orbax.md has the bytes. */
 #ifndef TP_FORMAT_ORBAX_H
 #define TP_FORMAT_ORBAX_H
 
@@ -18,7 +18,7 @@ struct tp_orbax_entry {
 struct tp_orbax {
     const char *folder; /* where in the output the arrays lie: "", or an item's "default/" */
     size_t folder_len;
-    unsigned version; /* of zarr: 2 or 3 */
+    unsigned version;  /* of zarr: 2 or 3 */
     bool has_database; /* OCDBT; else plain zarr files */
     /* the database */
     const struct tp_orbax_entry *entries; /* in the order of keys */
@@ -26,7 +26,7 @@ struct tp_orbax {
     const char *const *file_paths; /* of data and linked files below the folder, sorted */
     const uint32_t *file_rank;     /* by number in the plan: where in file_paths */
     uint32_t file_count;
-    const char *node_path; /* of the file of nodes, below the folder: named by its content */
+    const char *node_path;   /* of the file of nodes, below the folder: named by its content */
     struct tp_digest digest; /* of that content */
     struct tp_ocdbt_tree tree;
 };
@@ -40,18 +40,20 @@ enum tp_status tp_orbax_check(const struct tp_plan *plan, const struct tp_conver
 /* A source's file of this name can lie beside ours and be referred to. */
 bool tp_orbax_can_link(const char *name);
 
-/* Sets the grid of every array that is not one row-major chunk, and the version of zarr that can say them all. What is
- * decided against the options is noted in the plan. */
-enum tp_status tp_orbax_choose_grids(unsigned *version, struct tp_plan *plan, const struct tp_convert_options *options,
-                                     struct tp_error *err);
+/* Sets the grid of every array that is not one row-major chunk, whether it refers to the source where its chunks can
+ * (one bool an array), and the version of zarr that can say them all. What is decided against the options is noted in
+ * the plan. */
+enum tp_status tp_orbax_choose_grids(unsigned *version, bool *refers, struct tp_plan *plan,
+                                     const struct tp_convert_options *options, struct tp_error *err);
 
 /* Metadata of an array as zarr has it. */
 void tp_orbax_zarr(struct tp_zarr *zarr, const struct tp_array *array, unsigned version);
 
-/* Fill in all of *orbax that is about the database, from the plan's arrays, extents and files. `by_number[first[a] + n]`
- * is the extent of array a's chunk n. TP_ERR_UNSUPPORTED: an array would lie inside another. */
-enum tp_status tp_orbax_nodes_plan(struct tp_orbax *orbax, struct tp_plan *plan, const struct tp_convert_options *options,
-                                   const uint32_t *first, const uint32_t *by_number, struct tp_error *err);
+/* Fill in all of *orbax that is about the database, from the plan's arrays, extents and files. `by_number[first[a] +
+ * n]` is the extent of array a's chunk n. TP_ERR_UNSUPPORTED: an array would lie inside another. */
+enum tp_status tp_orbax_nodes_plan(struct tp_orbax *orbax, struct tp_plan *plan,
+                                   const struct tp_convert_options *options, const uint32_t *first,
+                                   const uint32_t *by_number, struct tp_error *err);
 enum tp_status tp_orbax_write_nodes(const struct tp_plan *plan, tp_json_write_fn write, void *user,
                                     struct tp_error *err);
 enum tp_status tp_orbax_write_manifest(const struct tp_plan *plan, int64_t time_ns, tp_json_write_fn write, void *user,

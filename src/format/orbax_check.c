@@ -26,7 +26,7 @@ static bool ends_with(const char *text, size_t len, const char *end)
 
 /* Files and folders that are ours or Orbax's own, in the folder of the arrays or in that of the whole checkpoint. */
 static const char *const taken[] = {
-    "_METADATA", "_CHECKPOINT_METADATA", "_sharding", "array_metadatas", "checkpoint",     "commit_success.txt",
+    "_METADATA", "_CHECKPOINT_METADATA", "_sharding",  "array_metadatas", "checkpoint",       "commit_success.txt",
     "d",         "manifest.json",        "descriptor", "manifest.ocdbt",  "orbax.checkpoint", "SHA256SUMS",
 };
 
@@ -107,6 +107,9 @@ enum tp_status tp_orbax_check(const struct tp_plan *plan, const struct tp_conver
                        tp_describe_name(shown, item, strlen(item)), fault);
     }
     if (orbax->no_ocdbt && orbax->zero_copy)
-        return tp_fail(err, TP_ERR_USAGE, "--no-ocdbt has nothing that could refer to the source, as --zero-copy wants");
+        return tp_fail(err, TP_ERR_USAGE,
+                       "--no-ocdbt has nothing that could refer to the source, as --zero-copy wants");
+    if (plan->array_count == 0)
+        return tp_fail(err, TP_ERR_UNSUPPORTED, "there are no tensors, and Orbax restores no empty checkpoint");
     return check_arrays(plan, !orbax->no_ocdbt, err);
 }

@@ -97,26 +97,27 @@ static bool find_references(struct chooser *c, const struct tp_array *a, struct 
     return true;
 }
 
-static enum tp_status choose_grid(struct chooser *c, struct tp_array *a)
+static enum tp_status choose_grid(struct chooser *c, struct tp_array *a, bool *refers)
 {
     struct tp_refer_grid grid;
     uint64_t chunk[TP_GRID_RANK_MAX];
+    *refers = a->elem_count > 0 && find_references(c, a, &grid);
     if (a->elem_count == 0)
         return TP_OK;
-    if (find_references(c, a, &grid))
+    if (*refers)
         return set_grid(c, a, grid.chunk, grid.is_row_major ? NULL : grid.order);
     tp_chunk_shape(chunk, a->shape, a->rank, tp_array_item_bytes(a), c->options->chunk_bytes);
     return set_grid(c, a, chunk, NULL);
 }
 
-enum tp_status tp_orbax_choose_grids(unsigned *version, struct tp_plan *plan, const struct tp_convert_options *options,
-                                     struct tp_error *err)
+enum tp_status tp_orbax_choose_grids(unsigned *version, bool *refers, struct tp_plan *plan,
+                                     const struct tp_convert_options *options, struct tp_error *err)
 {
     struct chooser c = {.plan = plan, .options = &options->orbax, .err = err};
     c.min_chunk_bytes = options->orbax.min_chunk_bytes ? options->orbax.min_chunk_bytes : MIN_CHUNK_DEFAULT;
     enum tp_status st = choose_version(&c);
     for (size_t i = 0; i < plan->array_count && !st; i++)
-        st = choose_grid(&c, &plan->arrays[i]);
+        st = choose_grid(&c, &plan->arrays[i], &refers[i]);
     if (!st && c.too_small.count > 0 &&
         !tp_list_add(&plan->notes,
                      "%zu arrays are copied: the source holds them in pieces of less than %" PRIu64 " bytes "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The database: which keys there are, in their order, and what they hold. Keys and metadata are made when the writer asks
- * for them, an entry costs 8 bytes. */
+/* The database: which keys there are, in their order, and what they hold. Keys and metadata are made when the writer
+ * asks for them, an entry costs 8 bytes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,8 @@ static void entry_value(void *user, uint64_t i, struct tp_ocdbt_value *value)
         return;
     }
     const struct tp_out_extent *e = &k->plan->extents[entry->extent];
-    *value = (struct tp_ocdbt_value){
-        .size = e->size_bytes, .file = k->orbax->file_rank[e->file], .offset = e->offset_bytes};
+    *value =
+        (struct tp_ocdbt_value){.size = e->size_bytes, .file = k->orbax->file_rank[e->file], .offset = e->offset_bytes};
 }
 
 static struct tp_ocdbt_source source_of(struct keys *k)
@@ -134,8 +134,8 @@ static enum tp_status check_apart(const struct tp_array *const *sorted, size_t c
             above = i + 1;
     }
     return inside.count == 0 ? TP_OK
-                             : tp_fail(err, TP_ERR_UNSUPPORTED, "%zu arrays would lie inside or upon others: %s", inside.count,
-                                       tp_name_list_text(&inside));
+                             : tp_fail(err, TP_ERR_UNSUPPORTED, "%zu arrays would lie inside or upon others: %s",
+                                       inside.count, tp_name_list_text(&inside));
 }
 
 /* The number after x of 0, 1 ... n - 1 in the order of their decimal digits (0, 1, 10, 11, 2 ...); 0: none. */
@@ -272,8 +272,9 @@ static enum tp_status name_nodes(struct tp_orbax *orbax, struct tp_plan *plan, c
     return st;
 }
 
-enum tp_status tp_orbax_nodes_plan(struct tp_orbax *orbax, struct tp_plan *plan, const struct tp_convert_options *options,
-                                   const uint32_t *first, const uint32_t *by_number, struct tp_error *err)
+enum tp_status tp_orbax_nodes_plan(struct tp_orbax *orbax, struct tp_plan *plan,
+                                   const struct tp_convert_options *options, const uint32_t *first,
+                                   const uint32_t *by_number, struct tp_error *err)
 {
     enum tp_status st = sort_entries(orbax, plan, first, by_number, err);
     if (!st)

@@ -13,7 +13,8 @@
 
 #define WINDOW_BYTES ((size_t)16 << 10)
 
-static const char *const left_out[] = {"quantization_config", "compression_config"};
+/* Of DeepSeek-V4, and of MLX. */
+static const char *const left_out[] = {"quantization_config", "compression_config", "expert_dtype", "quantization"};
 
 struct copier {
     const char *path;
@@ -181,6 +182,8 @@ static enum tp_status walk(struct copier *c, struct tp_text_file *out, struct tp
     struct tp_json_file file;
     enum tp_status status = tp_json_file_part(&file, c->fd, c->path, 0, c->size_bytes, "config.json", err);
     c->json = file.json;
+    if (!status)
+        tp_json_allow_constants(c->json);
     c->out = out;
     c->depth = 0;
     c->used = 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "checkpoint/chunks.h"
 #include "job/conversion.h"
 #include "job/identity.h"
 #include "job/links.h"
@@ -198,7 +199,9 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
         st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
-                            cv->plan.decoded_count + cv->plan.chunked_count > 0, err);
+                            (struct tp_scratch_wish){cv->plan.decoded_count > 0,
+                                                     cv->plan.chunked_count ? tp_chunk_reader_wants(cv->source) : 0},
+                            err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
     if (!st)
@@ -444,8 +447,8 @@ static enum tp_status note_links(struct tp_conversion *cv, struct tp_error *err)
                                           "deleting it, as a CheckpointManager does, deletes them");
     else if (cv->symbolic_count)
         ok = tp_list_add(&cv->plan.notes,
-                         "warning: %" PRIu32 " files are symbolic links to the source, which must stay where it is",
-                         cv->symbolic_count);
+                         "warning: %" PRIu32 " of the files %s to the source, which must stay where it is",
+                         cv->symbolic_count, cv->symbolic_count == 1 ? "is a symbolic link" : "are symbolic links");
     return ok ? TP_OK : tp_fail_nomem(err);
 }
 
@@ -632,7 +635,7 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     struct tp_convert_report own = {.array_count = 0};
     struct tp_convert_report *r = report ? report : &own;
     *r = (struct tp_convert_report){.array_count = 0};
-    if (cv->plan.file_count == 0)
+    if (!cv->plan.source)
         return tp_fail(err, TP_ERR_USAGE, "this conversion has run already");
     enum tp_status st = check_space(cv, err);
     if (!st)

@@ -101,15 +101,15 @@ static enum tp_status derive_array(struct tp_derive *d, const struct expected *x
     char what[512], s1[TP_SHAPE_TEXT], s2[TP_SHAPE_TEXT];
     const char *file = tp_checkpoint_tensor_file(d->model, model);
     size_t skip = wrap_len(d, model->name, model->name_len);
-    uint32_t found = skip > model->name_len ? TP_NAME_NONE
-                                            : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip,
-                                                                 model->name_len - skip);
+    uint32_t found = skip > model->name_len
+                         ? TP_NAME_NONE
+                         : tp_name_index_find(&x->names, name_of, &x->plan, model->name + skip, model->name_len - skip);
     struct tp_logical *l = &d->plan->logicals[d->plan->logical_count];
     *known = false;
     if (found == TP_NAME_NONE)
         return differ(d, model->name, model->name_len, file, "is not in the source");
     *l = x->plan.logicals[found];
-    enum tp_dtype from = l->decoded ? TP_F32 : (enum tp_dtype)l->tensor->dtype, to = (enum tp_dtype)model->dtype;
+    enum tp_dtype from = (enum tp_dtype)(l->decoded ? l->dtype : l->tensor->dtype), to = (enum tp_dtype)model->dtype;
     if (d->options && model->dtype != x->plan.arrays[found].dtype) {
         snprintf(what, sizeof what, "is %s, the conversion that manifest.json records makes it %s",
                  tp_dtype_numpy_name(to), tp_dtype_numpy_name((enum tp_dtype)x->plan.arrays[found].dtype));

@@ -113,9 +113,8 @@ static enum tp_status write_small_files(struct tp_conversion *cv, enum turn turn
         struct small small = {&cv->plan.small_files[i], facts};
         if (small.file->is_last == (turn == BEFORE_MANIFEST))
             continue;
-        st = turn == FORETELL_LAST
-                 ? foretell(cv, &small, err)
-                 : write_file(cv, small.file->name, fill_small, &small, turn == BEFORE_MANIFEST, err);
+        st = turn == FORETELL_LAST ? foretell(cv, &small, err)
+                                   : write_file(cv, small.file->name, fill_small, &small, turn == BEFORE_MANIFEST, err);
     }
     return st;
 }
@@ -133,8 +132,7 @@ static enum tp_status sum_line(tp_json_write_fn write, void *user, const char *h
     return st ? st : write(user, "\n", 1, err);
 }
 
-static enum tp_status sha256_path(const char *path, char hex[TP_SHA256_HEX], struct tp_pool *pool,
-                                  struct tp_error *err)
+static enum tp_status sha256_path(const char *path, char hex[TP_SHA256_HEX], struct tp_pool *pool, struct tp_error *err)
 {
     size_t chunk = (size_t)256 << 10;
     uint8_t *bytes = malloc(chunk);

@@ -28,8 +28,7 @@ static enum tp_status hash_range(struct printer *p, uint32_t file, uint64_t offs
     return TP_OK;
 }
 
-static enum tp_status print_file(struct printer *p, uint32_t file, uint64_t header_bytes,
-                                 struct tp_source_print *print)
+static enum tp_status print_file(struct printer *p, uint32_t file, uint64_t header_bytes, struct tp_source_print *print)
 {
     uint64_t data = tp_checkpoint_file(p->ck, file)->size_bytes - header_bytes;
     tp_hasher_reset(p->hasher);

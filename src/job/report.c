@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "checkpoint/describe.h"
 #include "tensorport/text.h"
 
 /* The row of an array, a new one when it is the first of its kind; NULL: no memory. */
@@ -161,6 +162,24 @@ static bool note_bools(struct tp_list *notes, const struct tp_plan *plan, const 
     return true;
 }
 
+/* NaN codes, and with --nan-scales NaN scales, make NaN values: nobody meant them. */
+static bool note_nans(struct tp_list *notes, const struct tp_plan *plan, const struct tp_result *results)
+{
+    uint64_t values = 0;
+    struct tp_name_list names = {.count = 0};
+    for (size_t i = 0; i < plan->array_count; i++) {
+        const struct tp_array *a = &plan->arrays[i];
+        char name[TP_NAME_MAX_BYTES + 1], shown[TP_NAME_TEXT];
+        if (a->result == TP_NONE || !tp_array_decoded(plan, a) || results[a->result].stats.nan_count == 0)
+            continue;
+        tp_path_join_keys(name, a->path, a->path_len, '.');
+        values += results[a->result].stats.nan_count;
+        tp_name_list_add(&names, tp_describe_name(shown, name, a->path_len));
+    }
+    return values == 0 || tp_list_add(notes, "warning: %" PRIu64 " values of %zu decoded weights are NaN: %s", values,
+                                      names.count, tp_name_list_text(&names));
+}
+
 static bool note_views(struct tp_list *notes, const struct tp_plan *plan)
 {
     uint32_t count[TP_DTYPE_COUNT] = {0};
@@ -182,7 +201,8 @@ static enum tp_status fill_notes(struct tp_convert_report *report, const struct 
     bool ok = true;
     for (size_t i = 0; i < plan->notes.count && ok; i++)
         ok = tp_list_add(&notes, "%s", plan->notes.items[i]);
-    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_bools(&notes, plan, results);
+    ok = ok && note_groups(&notes, plan, source) && note_views(&notes, plan) && note_nans(&notes, plan, results) &&
+         note_bools(&notes, plan, results);
     report->notes = notes.items;
     report->note_count = notes.count;
     return ok ? TP_OK : tp_fail_nomem(err);

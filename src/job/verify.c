@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/chunks.h"
 #include "checkpoint/describe.h"
 #include "job/derive.h"
 #include "job/print.h"
@@ -47,11 +48,12 @@ static bool is_finding(enum tp_status st)
 }
 
 /* What was wrong with one file: a difference, or, when it could not be looked at, the error. */
-enum tp_status tp_verify_problem(struct tp_verifying *v, const char *name, enum tp_status st, const struct tp_error *why)
+enum tp_status tp_verify_problem(struct tp_verifying *v, const char *name, enum tp_status st,
+                                 const struct tp_error *why)
 {
     if (is_finding(st))
         return tp_verify_differ(v, "%s: %s%s%s%s", name, why->tensor[0] ? "array '" : "", why->tensor,
-                      why->tensor[0] ? "': " : "", why->message);
+                                why->tensor[0] ? "': " : "", why->message);
     if (v->err)
         *v->err = *why;
     return st;
@@ -123,10 +125,11 @@ static enum tp_status compare_array(struct tp_verifying *v, uint32_t index, bool
         return tp_verify_differ(v, "%s: array '%s' is missing", file, shown);
     if (t->dtype != a->dtype)
         return tp_verify_differ(v, "%s: array '%s' is %s, the manifest says %s", file, shown,
-                      tp_dtype_numpy_name((enum tp_dtype)t->dtype), tp_dtype_numpy_name((enum tp_dtype)a->dtype));
+                                tp_dtype_numpy_name((enum tp_dtype)t->dtype),
+                                tp_dtype_numpy_name((enum tp_dtype)a->dtype));
     if (!same_shape(t, a))
         return tp_verify_differ(v, "%s: array '%s' has shape %s, the manifest says %s", file, shown,
-                      tp_describe_shape(s1, t->shape, t->rank), tp_describe_shape(s2, a->shape, a->rank));
+                                tp_describe_shape(s1, t->shape, t->rank), tp_describe_shape(s2, a->shape, a->rank));
     if (!same_place(v, t, a))
         return tp_verify_differ(v, "%s: array '%s' lies elsewhere than the manifest says", file, shown);
     uint32_t tensor = (uint32_t)(t - tp_checkpoint_tensor(v->model, 0));
@@ -151,7 +154,7 @@ static enum tp_status compare_structure(struct tp_verifying *v)
         char shown[TP_NAME_TEXT];
         if (v->manifest_array[i] == TP_NONE)
             st = tp_verify_differ(v, "%s: array '%s' is not in the manifest", file_name(v, t),
-                        tp_describe_name(shown, t->name, t->name_len));
+                                  tp_describe_name(shown, t->name, t->name_len));
     }
     free(parsed);
     return st || v->is_orbax ? st : check_framing(v);
@@ -215,7 +218,7 @@ static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t 
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
-        if (x->file >= plan->file_count) /* an empty array of Orbax */
+        if (v->is_orbax && t->elem_count == 0) /* lies nowhere */
             continue;
         plan->extents[plan->extent_count++] =
             (struct tp_out_extent){.array = (uint32_t)plan->array_count,
@@ -223,9 +226,9 @@ static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t 
                                    .next = TP_NONE,
                                    .leaf = i,
                                    .first_elem = x->first_elem,
-                                   .elem_count = is_packed(t)  ? x->size_bytes
-                                                 : t->chunks ? x->size_bytes / tp_array_item_bytes(a)
-                                                             : x->elem_count,
+                                   .elem_count = is_packed(t) ? x->size_bytes
+                                                 : t->chunks  ? x->size_bytes / tp_array_item_bytes(a)
+                                                              : x->elem_count,
                                    .offset_bytes = x->offset_bytes,
                                    .size_bytes = x->size_bytes};
     }
@@ -326,9 +329,9 @@ static enum tp_status say_mismatch(struct tp_verifying *v, const struct tp_misma
         return tp_verify_differ(
             v, "%s: array '%s': block %" PRIu64 " of %" PRIu64 " (%s bytes from %s) differs from the manifest's digest",
             file, name, m->block + 1, tp_extent_block_count(e), n1, n2);
-    return tp_verify_differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s", file, name,
-                  tp_describe_count(n1, m->elem_count), tp_describe_count(n3, m->elem),
-                  digest_too ? " (and from the manifest's digest: the file has changed since)" : "");
+    return tp_verify_differ(v, "%s: array '%s': %s of its values differ from the source, the first at element %s%s",
+                            file, name, tp_describe_count(n1, m->elem_count), tp_describe_count(n3, m->elem),
+                            digest_too ? " (and from the manifest's digest: the file has changed since)" : "");
 }
 
 static enum tp_status read_back(struct tp_verifying *v)
@@ -375,7 +378,8 @@ static enum tp_status compare_prints(struct tp_verifying *v)
                 changed += memcmp(&v->manifest.sources[m].print, &prints[i], sizeof prints[i]) != 0;
     free(prints);
     return !st && changed
-               ? tp_verify_note(v, "%" PRIu32 " files of the source are not what they were when this was converted", changed)
+               ? tp_verify_note(v, "%" PRIu32 " files of the source are not what they were when this was converted",
+                                changed)
                : st;
 }
 
@@ -453,7 +457,8 @@ static enum tp_status fill_rows(struct tp_verifying *v)
 
 static bool has_manifest_at(const struct tp_verifying *v, const char *name)
 {
-    char *folder = tp_path_join(v->options->model, name), *path = folder ? tp_path_join(folder, TP_MANIFEST_NAME) : NULL;
+    char *folder = tp_path_join(v->options->model, name),
+         *path = folder ? tp_path_join(folder, TP_MANIFEST_NAME) : NULL;
     enum tp_path_kind kind = TP_PATH_ABSENT;
     bool there = path && !tp_path_kind_of(&kind, path, NULL) && kind == TP_PATH_FILE;
     free(folder);
@@ -540,6 +545,13 @@ static enum tp_status compare_model(struct tp_verifying *v)
     return v->has_manifest ? compare_structure(v) : TP_OK;
 }
 
+/* For reading chunks of the source, and of a model that is read by tensors. */
+static uint64_t chunk_bytes_wanted(const struct tp_verifying *v)
+{
+    uint64_t bytes = v->source && v->plan.chunked_count ? tp_chunk_reader_wants(v->source) : 0;
+    return bytes + (v->by_tensor ? tp_chunk_reader_wants(v->model) + 1 : 0);
+}
+
 static enum tp_status verify(struct tp_verifying *v)
 {
     if (!v->options->model)
@@ -567,7 +579,7 @@ static enum tp_status verify(struct tp_verifying *v)
         st = derive(v);
     if (!st && !v->options->quick)
         st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes,
-                            v->by_tensor || v->plan.decoded_count + v->plan.chunked_count > 0, v->err);
+                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v)}, v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

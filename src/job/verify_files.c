@@ -44,15 +44,16 @@ static enum tp_status file_size(struct tp_verifying *v, const char *name, uint64
     return st;
 }
 
-static enum tp_status compare_size(struct tp_verifying *v, const char *name, uint64_t found, uint64_t expected, bool *equal)
+static enum tp_status compare_size(struct tp_verifying *v, const char *name, uint64_t found, uint64_t expected,
+                                   bool *equal)
 {
     char shown[TP_NAME_TEXT], a[TP_COUNT_TEXT], b[TP_COUNT_TEXT];
     *equal = found == expected;
     if (*equal || found == UINT64_MAX)
         return TP_OK;
     return tp_verify_differ(v, "%s: %s bytes, the manifest says %s (%s)", tp_describe_name(shown, name, strlen(name)),
-                  tp_describe_count(a, found), tp_describe_count(b, expected),
-                  found < expected ? "truncated" : "enlarged");
+                            tp_describe_count(a, found), tp_describe_count(b, expected),
+                            found < expected ? "truncated" : "enlarged");
 }
 
 static enum tp_status hash_file(struct tp_verifying *v, const char *name, uint64_t size, struct tp_digest *digest)
@@ -97,7 +98,7 @@ static enum tp_status check_side_files(struct tp_verifying *v)
         st = hash_file(v, side->name, size, &digest);
         if (!st && memcmp(&digest, &side->digest, sizeof digest) != 0)
             st = tp_verify_differ(v, "%s: its content differs from the manifest's digest",
-                        tp_describe_name(shown, side->name, strlen(side->name)));
+                                  tp_describe_name(shown, side->name, strlen(side->name)));
     }
     return st;
 }
@@ -119,8 +120,7 @@ static bool looks_ours(const struct tp_verifying *v, const char *name)
          "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.safetensors"},
         {"checkpoint", "_sharding", "array_metadatas/*"}, /* Orbax reads them where they are */
     };
-    const char *const *of_layout =
-        globs[v->is_orbax ? 2 : tp_verify_is_layout(v, tp_format_safetensors.name) ? 1 : 0];
+    const char *const *of_layout = globs[v->is_orbax ? 2 : tp_verify_is_layout(v, tp_format_safetensors.name) ? 1 : 0];
     if (v->is_orbax && strncmp(name, v->item, strlen(v->item)) == 0)
         name += strlen(v->item);
     for (size_t i = 0; i < TP_COUNT_OF(globs[0]); i++)
@@ -140,13 +140,14 @@ static enum tp_status check_extra_files(struct tp_verifying *v)
             continue;
         tp_describe_name(shown, name, strlen(name));
         if (looks_ours(v, name))
-            st = tp_verify_differ(v, "%s: not in the manifest, but a loader would take it for a part of this checkpoint", shown);
+            st = tp_verify_differ(
+                v, "%s: not in the manifest, but a loader would take it for a part of this checkpoint", shown);
         else if (foreign++ == 0)
             memcpy(first, shown, sizeof first);
     }
     if (!st && foreign)
-        st = tp_verify_note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign, foreign == 1 ? "file" : "files",
-                  first, foreign > 1 ? ", ..." : "");
+        st = tp_verify_note(v, "%zu other %s in the folder, not looked at (%s%s)", foreign,
+                            foreign == 1 ? "file" : "files", first, foreign > 1 ? ", ..." : "");
     return st;
 }
 
@@ -234,7 +235,6 @@ static enum tp_status parse_files(struct tp_verifying *v)
     st = tp_checkpoint_finish(v->model, &why);
     return st ? tp_verify_problem(v, "all files", st, &why) : TP_OK;
 }
-
 
 enum tp_status tp_verify_files(struct tp_verifying *v)
 {

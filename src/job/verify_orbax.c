@@ -222,5 +222,6 @@ enum tp_status tp_verify_orbax_rest(struct tp_verifying *v)
         return st;
     const char *how = summed == linked ? "by size, header, samples and SHA-256"
                                        : "by size, header and 64 samples each; --source DIR compares every byte";
-    return tp_verify_note(v, "%u files are the source's own, checked %s", (unsigned)linked, how);
+    return tp_verify_note(v, "%u of the files %s the source's own, checked %s", (unsigned)linked,
+                          linked == 1 ? "is" : "are", how);
 }

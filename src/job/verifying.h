@@ -27,7 +27,7 @@ struct tp_verifying {
     size_t name_count;
     struct tp_listed listed; /* all names of the manifest */
     struct tp_names folder;  /* everything in it; of the layout orbax by paths */
-    uint32_t *file_of; /* by index in names */
+    uint32_t *file_of;       /* by index in names */
     struct tp_digest *framing;
     uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
 

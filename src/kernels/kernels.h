@@ -45,11 +45,22 @@ struct tp_kernels {
     /* n 8-bit floats as float32, each times `scale` (one rounding); NaN codes become a quiet NaN of their sign. `kind`
      * is one of enum tp_f8_kind. scale 1 gives the exact values. */
     void (*f8_to_f32)(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale);
+    /* n 8-bit floats, number i times scales[i / group], as f8_to_f32 and then the cast to BF16 give them, which also
+     * says what `saturate` and the statistics (of the float32 values) are. */
+    void (*f8_to_bf16)(void *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, const float *scales, size_t group,
+                       bool saturate, struct tp_stats *stats);
     /* n values of two e2m1 codes a byte, low nibble first, each times `scale`; n is even. `positive_zero`: code 8 is
      * +0. */
     void (*f4_to_f32)(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero);
-    /* MXFP4: `blocks` of 32 values: 16 bytes of codes and one E8M0 exponent each. Exact; exponent 255 gives 32 NaN. */
-    void (*mxfp4_to_f32)(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero);
+    /* MXFP4 as BF16, which holds every such value: `blocks` of 32 values, 16 bytes of codes and one E8M0 exponent each.
+     * Exponent 255 gives 32 NaN, each with the sign of its code. */
+    void (*mxfp4_to_bf16)(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero);
+    /* n such values with an exponent each; the code is the low or the high nibble of its byte. */
+    void (*mxfp4_each_to_bf16)(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n, bool high_nibbles,
+                               bool positive_zero);
+    /* Byte (i, k) of a matrix of `rows` x `columns`, src[i * src_pitch + k], to dst[k * dst_pitch + i]. */
+    void (*transpose_bytes)(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                            size_t columns);
     /* How many of n bytes are neither 0 nor 1. */
     uint64_t (*count_not_bool)(const uint8_t *src, size_t n);
     /* XXH3-128 streaming update; `state` is an XXH3_state_t (see codec/digest.h). */

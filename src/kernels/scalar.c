@@ -266,6 +266,20 @@ void tp_f8_to_f32_scalar(float *dst, const uint8_t *src, size_t n, enum tp_f8_ki
     }
 }
 
+static void f8_to_bf16(void *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, const float *scales, size_t group,
+                       bool saturate, struct tp_stats *stats)
+{
+    float values[1024];
+    uint8_t *d = dst;
+    for (size_t i = 0; i < n;) {
+        const size_t rest = n - i, left = group - i % group, most = sizeof values / sizeof *values;
+        const size_t in_group = left < rest ? left : rest, count = in_group < most ? in_group : most;
+        tp_f8_to_f32_scalar(values, src + i, count, kind, scales[i / group]);
+        cast_f32_bf16(d + 2 * i, values, count, saturate, stats);
+        i += count;
+    }
+}
+
 /* Two codes a byte, low nibble first. */
 static inline void look_up_f4(float *dst, const uint8_t *src, size_t n, const uint32_t table[16])
 {
@@ -288,16 +302,47 @@ void tp_f4_to_f32_scalar(float *dst, const uint8_t *src, size_t n, float scale, 
     look_up_f4(dst, src, n, table);
 }
 
-void tp_mxfp4_to_f32_scalar(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks,
-                            bool positive_zero)
+/* Two bits of a value and an exponent within F32's range: BF16 is exact, subnormals included. */
+static uint16_t bf16_from_mxfp4(uint32_t code, uint8_t exponent, bool positive_zero)
 {
+    const uint64_t scale_bits = exponent == 0xff ? F64_QUIET_NAN : (uint64_t)(1023 - 127 + exponent) << 52;
+    return (uint16_t)(scaled(f64_from_f4(code, positive_zero), scale_bits) >> 16);
+}
+
+void tp_mxfp4_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks,
+                             bool positive_zero)
+{
+    uint8_t *d = dst;
     for (size_t b = 0; b < blocks; b++) {
-        const uint64_t scale_bits = exponents[b] == 0xff ? F64_QUIET_NAN : (uint64_t)(1023 - 127 + exponents[b]) << 52;
-        uint32_t table[16];
+        uint16_t table[16];
         for (uint32_t code = 0; code < 16; code++)
-            table[code] = scaled(f64_from_f4(code, positive_zero), scale_bits);
-        look_up_f4(dst + 32 * b, codes + 16 * b, 32, table);
+            table[code] = bf16_from_mxfp4(code, exponents[b], positive_zero);
+        for (size_t i = 0; i < 32; i++, d += sizeof *table)
+            memcpy(d, &table[codes[16 * b + i / 2] >> (i % 2 * 4) & 15], sizeof *table);
     }
+}
+
+void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n,
+                                  bool high_nibbles, bool positive_zero)
+{
+    static const uint16_t magnitudes[8] = {0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0};
+    uint8_t *d = dst;
+    for (size_t i = 0; i < n; i++, d += sizeof *magnitudes) {
+        const uint32_t code = codes[i] >> (high_nibbles ? 4 : 0) & 15, magnitude = magnitudes[code & 7];
+        const bool is_plain = magnitude > 0 && exponents[i] >= TP_MXFP4_PLAIN_MIN && exponents[i] <= TP_MXFP4_PLAIN_MAX;
+        const uint16_t value =
+            is_plain ? (uint16_t)((code >> 3) << 15 | (magnitude + ((uint32_t)exponents[i] << 7) - (127u << 7)))
+                     : bf16_from_mxfp4(code, exponents[i], positive_zero);
+        memcpy(d, &value, sizeof value);
+    }
+}
+
+void tp_transpose_bytes_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                               size_t columns)
+{
+    for (size_t k = 0; k < columns; k++)
+        for (size_t i = 0; i < rows; i++)
+            dst[k * dst_pitch + i] = src[i * src_pitch + k];
 }
 
 void tp_kernels_init_scalar(struct tp_kernels *k)
@@ -307,8 +352,11 @@ void tp_kernels_init_scalar(struct tp_kernels *k)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
     k->f8_to_f32 = tp_f8_to_f32_scalar;
+    k->f8_to_bf16 = f8_to_bf16;
     k->f4_to_f32 = tp_f4_to_f32_scalar;
-    k->mxfp4_to_f32 = tp_mxfp4_to_f32_scalar;
+    k->mxfp4_to_bf16 = tp_mxfp4_to_bf16_scalar;
+    k->mxfp4_each_to_bf16 = tp_mxfp4_each_to_bf16_scalar;
+    k->transpose_bytes = tp_transpose_bytes_scalar;
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

@@ -10,8 +10,15 @@
 
 void tp_f8_to_f32_scalar(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, float scale);
 void tp_f4_to_f32_scalar(float *dst, const uint8_t *src, size_t n, float scale, bool positive_zero);
-void tp_mxfp4_to_f32_scalar(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks,
-                            bool positive_zero);
+void tp_mxfp4_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks,
+                             bool positive_zero);
+void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n,
+                                  bool high_nibbles, bool positive_zero);
+void tp_transpose_bytes_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                               size_t columns);
+
+/* The slots of x86/avx2_codes.c; tp_kernels_init_avx2 calls it. */
+void tp_kernels_init_avx2_codes(struct tp_kernels *k);
 
 /* Finite and of a magnitude below the limit: by its bits, whatever the CPU makes of subnormals. */
 static inline bool tp_is_below(float value, float limit)
@@ -22,10 +29,8 @@ static inline bool tp_is_below(float value, float limit)
     return (value_bits & 0x7fffffff) < limit_bits;
 }
 
-/* The F32 that an E8M0 exponent other than 255 stands for. */
-static inline uint32_t tp_e8m0_bits(uint8_t exponent)
-{
-    return exponent > 0 ? (uint32_t)exponent << 23 : 0x00400000;
-}
+/* E8M0 exponents with which every E2M1 is a normal BF16: its bits are those of the code plus an exponent. */
+#define TP_MXFP4_PLAIN_MIN 2u
+#define TP_MXFP4_PLAIN_MAX 252u
 
 #endif

@@ -67,7 +67,7 @@ struct tp_manifest_file {
     uint64_t size_bytes;
     struct tp_digest framing;
     bool has_framing;
-    uint32_t source; /* of a linked file: which of the source's; else TP_NONE */
+    uint32_t source;            /* of a linked file: which of the source's; else TP_NONE */
     char sha256[TP_SHA256_HEX]; /* "" when not said */
 };
 struct tp_manifest_source {

@@ -26,6 +26,7 @@ struct worker {
     struct tp_chunk_reader *model; /* COMPARE by tensors: reads the output's */
     struct tp_gather gather;       /* of the chunk in work, */
     uint32_t gathered;             /* extent, or TP_NONE */
+    bool has_gather;               /* or the chunk is of several pieces */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a multiple of buffer_bytes */
     int fd;
     uint32_t file;
@@ -81,12 +82,20 @@ static enum tp_status make_rows(struct worker *w, const struct tp_array *a, cons
     const struct tp_piece *p = r->piece;
     const struct tp_logical *l = &m->plan->logicals[p->logical];
     uint8_t *in = w->in + source_shift(l, r->first);
-    uint8_t *target = p->op == TP_OP_COPY ? dst : in;
-    enum tp_status st =
-        tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
+    size_t n = (size_t)(r->elem_count * r->row_count);
+    bool is_odd = l->decoded && p->source_dtype == TP_F32 &&
+                  (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
+    uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
+    enum tp_status st = TP_OK;
+    if (p->op == TP_OP_CAST && (r->row_count == 1 || r->stride == r->elem_count) &&
+        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats, &st,
+                             err))
+        return st;
+    st = tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
     if (st)
         return st;
-    size_t n = (size_t)(r->elem_count * r->row_count);
+    if (p->op == TP_OP_COPY && is_odd)
+        memcpy(dst, in, n * tp_array_item_bytes(a));
     if (p->op == TP_OP_CAST)
         k->cast[kind_of[p->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
     else if (p->op == TP_OP_UNPACK_F4)
@@ -122,6 +131,18 @@ static struct rows chunk_rows(const struct tp_gather *g, uint64_t at, uint64_t l
     return r;
 }
 
+/* In a chunk that several pieces share: what lies together in the array, and in one of them. */
+static bool scattered_row(const struct tp_array *a, uint32_t chunk, uint64_t at, uint64_t limit, struct rows *rows)
+{
+    struct tp_run run;
+    uint64_t length = a->grid->order || a->rank == 0 ? 1 : a->grid->chunk[a->rank - 1];
+    uint64_t left = length - at % length;
+    if (!tp_array_run_at(a, tp_chunk_elem(a, chunk, at), left < limit ? left : limit, &run))
+        return false;
+    *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
+    return true;
+}
+
 /* The next elements of an extent, from the at-th on. */
 static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t limit,
                                 struct rows *rows, struct tp_error *err)
@@ -136,10 +157,13 @@ static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e,
         return TP_OK;
     }
     uint32_t number = (uint32_t)(e - plan->extents);
-    if (w->gathered != number && !tp_box_gather(&w->gather, a, e->leaf))
-        return tp_fail(err, TP_ERR_BUG, "no piece holds chunk %" PRIu32, e->leaf);
+    if (w->gathered != number)
+        w->has_gather = tp_box_gather(&w->gather, a, e->leaf);
     w->gathered = number;
-    *rows = chunk_rows(&w->gather, at, limit);
+    if (w->has_gather)
+        *rows = chunk_rows(&w->gather, at, limit);
+    else if (!scattered_row(a, e->leaf, at, limit, rows))
+        return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64 " of chunk %" PRIu32, at, e->leaf);
     return TP_OK;
 }
 
@@ -149,7 +173,7 @@ static enum tp_status make(struct worker *w, const struct tp_out_extent *e, uint
 {
     const struct tp_array *a = &w->move->plan->arrays[e->array];
     while (count > 0) {
-        struct rows rows;
+        struct rows rows = {.piece = NULL};
         enum tp_status st = next_rows(w, e, at, count, &rows, err);
         if (!st)
             st = make_rows(w, a, &rows, dst, err);
@@ -578,8 +602,10 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 #define BUFFER_BEST ((uint64_t)512 << 10) /* larger writes are sometimes faster, and sometimes several times slower */
 
 enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              bool needs_scratch, struct tp_error *err)
+                              struct tp_scratch_wish wish, struct tp_error *err)
 {
+    bool needs_scratch = wish.decodes || wish.chunks_bytes > 0;
+    uint64_t best = (wish.decodes ? SCRATCH_BEST : 0) + wish.chunks_bytes;
     unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
     count = count > 1024 ? 1024 : count;
     uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
@@ -592,6 +618,10 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     }
     uint64_t most = (allowed - FIXED_BYTES) / worker_min;
     count = count > most ? (unsigned)most : count;
+    if (wish.chunks_bytes > 0) { /* a chunk that is decoded twice costs more than a worker brings */
+        most = (allowed - FIXED_BYTES) / (worker_min + PIECE_BEST + BUFFER_BEST + best);
+        count = most < 1 ? 1 : count > most ? (unsigned)most : count;
+    }
     uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
     uint64_t piece = room >= BUFFER_MIN + PIECE_BEST ? PIECE_BEST : PIECE_MIN;
     uint64_t buffer = (room - piece) & ~((UINT64_C(64) << 10) - 1);
@@ -600,9 +630,9 @@ enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers,
     *budget = (struct tp_budget){.workers = count,
                                  .piece_bytes = (size_t)piece,
                                  .buffer_bytes = (size_t)buffer,
-                                 .scratch_bytes = (size_t)(!needs_scratch           ? 0
-                                                           : scratch > SCRATCH_BEST ? SCRATCH_BEST
-                                                                                    : scratch)};
+                                 .scratch_bytes = (size_t)(!needs_scratch   ? 0
+                                                           : scratch > best ? best
+                                                                            : scratch)};
     return TP_OK;
 }
 

@@ -63,9 +63,14 @@ struct tp_move {
 
 enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 
-/* Fit workers, their buffers and their scratch (`needs_scratch`: decoding, or reading chunks) under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
+/* What a worker wants a scratch for. */
+struct tp_scratch_wish {
+    bool decodes;
+    uint64_t chunks_bytes; /* tp_chunk_reader_wants, of all that reads chunks */
+};
+/* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
  * smallest budget that would do when it is too small even for one worker. */
 enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              bool needs_scratch, struct tp_error *err);
+                              struct tp_scratch_wish wish, struct tp_error *err);
 
 #endif

@@ -148,8 +148,8 @@ static uint64_t piece_end(const struct tp_piece *p)
     return last;
 }
 
-/* Pieces are in the order of dst_first: the one that holds an element is the last that begins at or before it, or, where
- * boxes stand beside each other along an inner axis, one of those before. */
+/* Pieces are in the order of dst_first: the one that holds an element is the last that begins at or before it, or,
+ * where boxes stand beside each other along an inner axis, one of those before. */
 static const struct tp_piece *find_piece(struct tp_box *box, const struct tp_array *a, const uint64_t *corner)
 {
     uint64_t strides[TP_GRID_RANK_MAX], elem = 0;

@@ -12,8 +12,8 @@ struct tp_loop {
     uint64_t count, stride; /* in elements of the logical tensor; a stride of 0 repeats */
 };
 
-/* One chunk's elements: src_first, inside loops, outermost first, in the order of the chunk's bytes. Loops that continue
- * each other are one: a chunk that lies in one run is a single loop of stride 1 (of one element: no loop). */
+/* One chunk's elements: src_first, inside loops, outermost first, in the order of the chunk's bytes. Loops that
+ * continue each other are one: a chunk that lies in one run is a single loop of stride 1 (of one element: no loop). */
 struct tp_gather {
     const struct tp_piece *piece;
     uint64_t src_first;

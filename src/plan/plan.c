@@ -300,6 +300,35 @@ static enum tp_status check_tree(const struct builder *b)
     return st && nested ? tp_err_hint(b->err, st, "--tree flat keeps every name as one key") : st;
 }
 
+/* Decoding gives new names, which may be taken already: by a tensor, or by what another group is decoded to. */
+static enum tp_status check_twins(const struct builder *b)
+{
+    struct tp_plan *plan = b->plan;
+    struct offenders twins = {.count = 0};
+    if (plan->decoded_count == 0)
+        return TP_OK;
+    const struct tp_array **sorted = tp_plan_sorted(plan);
+    if (!sorted)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i + 1 < plan->array_count; i++) {
+        const struct tp_array *a = sorted[i], *next = sorted[i + 1];
+        if (tp_path_compare(a->path, a->path_len, next->path, next->path_len) != 0)
+            continue;
+        const struct tp_tensor *one = plan->logicals[a - plan->arrays].tensor;
+        const struct tp_tensor *other = plan->logicals[next - plan->arrays].tensor;
+        char why[600], shown[2][260];
+        snprintf(why, sizeof why, "from '%s' and from '%s'",
+                 tp_text_printable(shown[0], sizeof shown[0], one->name, one->name_len),
+                 tp_text_printable(shown[1], sizeof shown[1], other->name, other->name_len));
+        offend(&twins, tp_logical_name(&plan->logicals[a - plan->arrays]), a->path_len, why);
+    }
+    free(sorted);
+    if (twins.count == 0)
+        return TP_OK;
+    enum tp_status st = refuse(b, &twins, TP_ERR_UNSUPPORTED, "these names would be given twice");
+    return tp_err_hint(b->err, st, "without --dequantize everything is kept as it is, under its own name");
+}
+
 /* ---- arrays ---- */
 
 static void replace_bytes(char *text, size_t len, char from, char to)
@@ -320,10 +349,9 @@ static enum tp_status set_path(const struct builder *b, struct tp_array *a, cons
     if (!wrap && !(nested && memchr(name, '.', name_len)))
         return TP_OK;
     if (wrap_len + name_len > TP_NAME_MAX_BYTES)
-        return tp_err_tensor(b->err,
-                             tp_fail(b->err, TP_ERR_LIMIT, "with --wrap its path has more than %u bytes",
-                                     TP_NAME_MAX_BYTES),
-                             name, name_len);
+        return tp_err_tensor(
+            b->err, tp_fail(b->err, TP_ERR_LIMIT, "with --wrap its path has more than %u bytes", TP_NAME_MAX_BYTES),
+            name, name_len);
     char *path = tp_arena_alloc(&b->plan->arena, wrap_len + name_len + 1);
     if (!path)
         return tp_fail_nomem(b->err);
@@ -492,6 +520,8 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
         st = add_arrays(&b);
     if (!st && !traits.flat_names)
         st = check_tree(&b);
+    if (!st)
+        st = check_twins(&b);
     if (!st)
         st = note_what_stays(&b);
     if (!st)

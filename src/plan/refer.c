@@ -27,8 +27,9 @@ static uint64_t common_divisor(uint64_t a, uint64_t b)
 struct finder {
     const struct tp_plan *plan;
     const struct tp_array *array;
-    uint64_t inner[TP_GRID_RANK_MAX]; /* along each axis the longest chunk that no piece, nor its innermost loop, cuts */
-    uint64_t step[TP_GRID_RANK_MAX];  /* of that loop in the source, the same for all plain pieces; 0: it differs */
+    uint64_t
+        inner[TP_GRID_RANK_MAX];     /* along each axis the longest chunk that no piece, nor its innermost loop, cuts */
+    uint64_t step[TP_GRID_RANK_MAX]; /* of that loop in the source, the same for all plain pieces; 0: it differs */
     uint64_t largest_source_bytes;
     bool any; /* piece is plain */
 };
@@ -97,8 +98,7 @@ static void set_order(struct tp_refer_grid *grid, unsigned rank, const unsigned 
             grid->order[at++] = (uint8_t)taken[i];
 }
 
-bool tp_refer_find(struct tp_refer_grid *grid, const struct tp_plan *plan, const struct tp_array *array,
-                   bool any_order)
+bool tp_refer_find(struct tp_refer_grid *grid, const struct tp_plan *plan, const struct tp_array *array, bool any_order)
 {
     struct finder f = {.plan = plan, .array = array};
     unsigned taken[TP_GRID_RANK_MAX], count = 0, rank = array->rank;

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -258,7 +259,7 @@ enum tp_status tp_affine_decode(const struct tp_decoded *d, struct tp_scratch *s
         n = n < count - done ? n : count - done;
         decode_run(dst + done, a, &tile, row, column, n);
     }
-    if (d->options.f16_first)
+    if (d->options.f16_first && a->layout->rounds_first)
         round_first(kernels, (enum tp_dtype)a->scales->dtype, dst, count);
     return TP_OK;
 }
@@ -372,6 +373,85 @@ uint64_t tp_affine_words(uint64_t count, unsigned bits, unsigned word_fields)
     return count / 32 * bits + (count % 32 * bits + 31) / 32;
 }
 
+/* ---- the ways that config.json allows ---- */
+
+union params {
+    struct tp_affine affine;
+    uint64_t bytes[TP_AFFINE_PARAMS_MAX / sizeof(uint64_t)];
+};
+
+/* Do both decode to the same? */
+static bool is_same(const struct tp_affine *a, const struct tp_affine *b)
+{
+    return a->bits == b->bits && a->word_fields == b->word_fields && a->rows == b->rows && a->columns == b->columns &&
+           a->zero == b->zero && (a->group_size == b->group_size || (a->has_order && b->has_order));
+}
+
+/* "4 bits, groups of 128; 8 bits, whole rows; ..." */
+static const char *describe_ways(char *text, size_t size, const struct tp_quant_facts *facts)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i <= facts->other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(facts, i);
+        char group[48] = "whole rows";
+        if (way.group_size > 0)
+            snprintf(group, sizeof group, "groups of %" PRIu64, way.group_size);
+        int len = i == 6 ? snprintf(text + used, size - used, "; ...")
+                         : snprintf(text + used, size - used, "%s%" PRIu64 " bits, %s", i ? "; " : "", way.bits, group);
+        if (len < 0 || (size_t)len >= size - used || i == 6)
+            break;
+        used += (size_t)len;
+    }
+    return text;
+}
+
+static enum tp_status refuse_ways(const struct tp_decoded *d, const struct tp_affine *a, const char *what,
+                                  struct tp_error *err)
+{
+    char ways[384], shape[TP_SHAPE_TEXT];
+    const struct tp_quant_facts *facts = &d->ck->quant;
+    return tp_decoded_refuse(d, a->scales, err,
+                             "codes of shape %s and their scales fit %s of the %zu ways of quantising that config.json "
+                             "allows (%s)",
+                             tp_describe_shape(shape, d->codes->shape, d->codes->rank), what, facts->other_count + 1,
+                             describe_ways(ways, sizeof ways, facts));
+}
+
+enum tp_status tp_affine_check_ways(const struct tp_decoded *d, void *params, size_t size, tp_affine_check check,
+                                    struct tp_error *err)
+{
+    const struct tp_quant_facts *facts = &d->ck->quant;
+    union params found = {.bytes = {0}}, trial;
+    size_t fitting = 0;
+    if (size > sizeof trial)
+        return tp_fail(err, TP_ERR_BUG, "params of %zu bytes", size);
+    if (facts->other_count == 0) {
+        const struct tp_quant_way only = tp_quant_way_at(facts, 0);
+        return check(d, params, &only, err);
+    }
+    for (size_t i = 0; i <= facts->other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(facts, i);
+        struct tp_error why = {.code = TP_OK};
+        memcpy(&trial, params, size);
+        const enum tp_status status = check(d, &trial, &way, &why);
+        if (status == TP_ERR_FORMAT || status == TP_ERR_UNSUPPORTED || status == TP_ERR_LIMIT)
+            continue;
+        if (status) {
+            if (err)
+                *err = why;
+            return status;
+        }
+        if (fitting++ > 0 && !is_same(&found.affine, &trial.affine))
+            return refuse_ways(d, &trial.affine, "more than one", err);
+        memcpy(&found, &trial, size);
+    }
+    if (fitting == 0)
+        return refuse_ways(d, params, "none", err);
+    memcpy(params, &found, size);
+    return TP_OK;
+}
+
 enum tp_status tp_affine_expect_dtype(const struct tp_decoded *d, const struct tp_tensor *t, const char *what,
                                       uint32_t dtypes, struct tp_error *err)
 {
@@ -408,10 +488,9 @@ enum tp_status tp_affine_expect_shape(const struct tp_decoded *d, const struct t
                              tp_describe_shape(wanted, shape, rank), tp_describe_shape(found, t->shape, t->rank));
 }
 
-enum tp_status tp_affine_set_groups(const struct tp_decoded *d, struct tp_affine *a, uint64_t groups, bool partial,
-                                    struct tp_error *err)
+enum tp_status tp_affine_set_groups(const struct tp_decoded *d, struct tp_affine *a, uint64_t declared, uint64_t groups,
+                                    bool partial, struct tp_error *err)
 {
-    const uint64_t declared = d->ck->quant.group_size;
     if (groups == 0 || groups > a->columns)
         return tp_decoded_refuse(d, a->scales, err, "%" PRIu64 " groups of %" PRIu64 " inputs", groups, a->columns);
     a->groups = groups;
@@ -491,8 +570,11 @@ enum tp_status tp_affine_set_order(const struct tp_decoded *d, struct tp_affine 
         status = tp_affine_expect_shape(d, order, "groups of the inputs", &a->columns, 1, err);
     if (!status)
         status = scan_order(d, a, order, unset, &facts, NULL, err);
-    if (status || facts.is_unset || facts.is_plain)
+    if (status || facts.is_unset)
         return status;
+    a->has_order = true;
+    if (facts.is_plain)
+        return TP_OK;
     if (a->groups > TP_AFFINE_SCATTERED_MAX) {
         status = tp_decoded_refuse(d, order, err, "%" PRIu64 " groups in any order; up to %u can be decoded", a->groups,
                                    TP_AFFINE_SCATTERED_MAX);

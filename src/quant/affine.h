@@ -35,6 +35,7 @@ struct tp_affine_layout {
     /* NULL zero point tensor: not called, all are tp_affine.zero */
     enum tp_status (*load_zeros)(const struct tp_decoded *d, const struct tp_affine_tile *tile, struct tp_error *err);
     size_t useful_bytes; /* of scratch; 0: the more the better */
+    bool rounds_first;   /* the packages round to the scales' dtype (--decode-f16-first) */
     uint8_t row_share;   /* rows of the result that lie in the same words */
     uint8_t shifts[8];   /* [row % row_share]: of the row's first field in its words */
 };
@@ -47,6 +48,7 @@ struct tp_affine {
     uint64_t groups, group_size;                    /* group_size: where order is NULL */
     unsigned bits;
     unsigned word_fields; /* codes of one row in a word; 0: without gaps, some cross from one into the next */
+    bool has_order;       /* a tensor says which column is of which group; group_size need not */
     int16_t zero;         /* where there are no zero points */
 };
 
@@ -61,6 +63,15 @@ enum tp_status tp_affine_decode(const struct tp_decoded *d, struct tp_scratch *s
 unsigned tp_affine_word_fields(unsigned bits);
 /* 32-bit words that `count` fields take; cannot overflow for bits <= 8. */
 uint64_t tp_affine_words(uint64_t count, unsigned bits, unsigned word_fields);
+
+/* Have `check` prove the members of d by each way of quantising that config.json allows. What it fills in, `size` bytes
+ * that begin with a struct tp_affine, must come to the same for all ways that fit; if none does, or they differ, the
+ * weight is refused. */
+#define TP_AFFINE_PARAMS_MAX 256u
+typedef enum tp_status (*tp_affine_check)(const struct tp_decoded *d, void *params, const struct tp_quant_way *way,
+                                          struct tp_error *err);
+enum tp_status tp_affine_check_ways(const struct tp_decoded *d, void *params, size_t size, tp_affine_check check,
+                                    struct tp_error *err);
 
 /* Refuse a member of another dtype than these (a scheme that was asked for by name may meet any); NULL is fine. */
 #define TP_AFFINE_FLOATS (1u << TP_F32 | 1u << TP_F16 | 1u << TP_BF16)
@@ -77,8 +88,8 @@ enum tp_status tp_affine_expect_shape(const struct tp_decoded *d, const struct t
 
 /* How many columns share a scale: group_size as config.json declares it (0: not said, or the whole row) and the number
  * of scales in a row must agree. `partial`: the last group may be smaller. */
-enum tp_status tp_affine_set_groups(const struct tp_decoded *d, struct tp_affine *a, uint64_t groups, bool partial,
-                                    struct tp_error *err);
+enum tp_status tp_affine_set_groups(const struct tp_decoded *d, struct tp_affine *a, uint64_t declared, uint64_t groups,
+                                    bool partial, struct tp_error *err);
 
 /* Read the groups of the columns (g_idx) once and prove them; fills in a->order unless it says only what group_size
  * says. `unset`: where one may be -1, which means that it says nothing at all. `even`: every group has group_size

@@ -47,13 +47,14 @@ static const struct tp_affine_layout layout = {
     .load_words = load_words,
     .load_scales = tp_affine_load_transposed_scales,
     .load_zeros = load_zeros,
+    .rounds_first = true,
     .row_share = IN_WORD,
     .shifts = {0, 16, 4, 20, 8, 24, 12, 28}, /* nibble i holds output 0 2 4 6 1 3 5 7 */
 };
 
 /* ---- what is proved before ---- */
 
-static enum tp_status check_facts(const struct tp_decoded *d, struct tp_error *err)
+static enum tp_status check_facts(const struct tp_decoded *d, const struct tp_quant_way *way, struct tp_error *err)
 {
     const struct tp_quant_facts *facts = &d->ck->quant;
     char version[128];
@@ -61,9 +62,9 @@ static enum tp_status check_facts(const struct tp_decoded *d, struct tp_error *e
     if (facts->version && strcmp(facts->version, "gemm") != 0 && strcmp(facts->version, "GEMM") != 0) {
         tp_text_printable(version, sizeof version, facts->version, strlen(facts->version));
         status = tp_fail(err, TP_ERR_UNSUPPORTED, "AWQ weights of version %s cannot be decoded, only of gemm", version);
-    } else if (facts->bits != 0 && facts->bits != BITS) {
-        status = tp_fail(err, TP_ERR_UNSUPPORTED, "AWQ weights of %" PRIu64 " bits cannot be decoded, only of 4",
-                         facts->bits);
+    } else if (way->bits != 0 && way->bits != BITS) {
+        status =
+            tp_fail(err, TP_ERR_UNSUPPORTED, "AWQ weights of %" PRIu64 " bits cannot be decoded, only of 4", way->bits);
     }
     return status ? tp_err_tensor(err, status, d->codes->name, d->codes->name_len) : TP_OK;
 }
@@ -83,22 +84,27 @@ static enum tp_status check_zeros(const struct tp_decoded *d, const struct tp_af
     return TP_OK;
 }
 
-static enum tp_status check_members(const struct tp_decoded *d, struct tp_affine *a, struct tp_error *err)
+static enum tp_status check_members(const struct tp_decoded *d, void *params, const struct tp_quant_way *way,
+                                    struct tp_error *err)
 {
+    struct tp_affine *a = params;
     const struct tp_tensor *codes = d->codes, *order = tp_decoded_member(d, ".g_idx");
+    enum tp_status status = check_facts(d, way, err);
+    if (status)
+        return status;
     if (order)
         return tp_decoded_refuse(d, order, err, "AWQ has no order of groups (g_idx)");
     if (TP_MUL_OVERFLOW(codes->shape[1], (uint64_t)IN_WORD, &a->rows))
         return tp_decoded_refuse(d, NULL, err, "more outputs than can be counted");
     a->columns = codes->shape[0];
     const uint64_t groups = a->scales->rank == 2 ? a->scales->shape[0] : 0;
-    enum tp_status status = tp_affine_expect_shape(d, a->scales, "scales", (const uint64_t[]){groups, a->rows}, 2, err);
+    status = tp_affine_expect_shape(d, a->scales, "scales", (const uint64_t[]){groups, a->rows}, 2, err);
     if (!status)
         status = check_zeros(d, a, err);
     if (!status && a->zeros)
         status =
             tp_affine_expect_shape(d, a->zeros, "zero points", (const uint64_t[]){groups, codes->shape[1]}, 2, err);
-    return status ? status : tp_affine_set_groups(d, a, groups, false, err);
+    return status ? status : tp_affine_set_groups(d, a, way->group_size, groups, false, err);
 }
 
 static enum tp_status prepare(struct tp_decoded *d, struct tp_arena *arena, struct tp_error *err)
@@ -117,9 +123,7 @@ static enum tp_status prepare(struct tp_decoded *d, struct tp_arena *arena, stru
     if (!status)
         status = tp_affine_expect_dtype(d, a->zeros, "zero points", 1u << TP_I32, err);
     if (!status)
-        status = check_facts(d, err);
-    if (!status)
-        status = check_members(d, a, err);
+        status = tp_affine_check_ways(d, a, sizeof *a, check_members, err);
     if (!status)
         status = tp_decoded_set_name(d, arena, ".weight", err);
     return status ? status : tp_decoded_set_shape(d, arena, (const uint64_t[]){a->rows, a->columns}, 2, err);

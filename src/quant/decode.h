@@ -2,8 +2,9 @@
 /* Decoding: how the tensors of a quantised group become one tensor of plain numbers. A scheme is one file and one row
  * of the table in schemes.c; nothing above knows more of it than this.
  *
- * Every scheme decodes to float32 values that are exact, or rounded once where its formula says so; the cast kernels
- * then round once to the target. Memory: a worker's scratch, whatever the size of the tensors. */
+ * Every scheme decodes to float32 values that are exact, or rounded once where its formula says so, or to bfloat16
+ * where that holds every value; the cast kernels then round once to the target. Memory: a worker's scratch, whatever
+ * the size of the tensors. */
 #ifndef TP_QUANT_DECODE_H
 #define TP_QUANT_DECODE_H
 
@@ -33,6 +34,16 @@ struct tp_scratch {
 };
 #define TP_SCRATCH_MIN_BYTES ((size_t)1 << 20)
 
+/* What the tensors of a group and config.json leave open, so that something was assumed: worth a word, which is
+ * logicals.c's. */
+enum tp_doubt {
+    TP_DOUBT_ZEROS_UNSAID,  /* GPTQ: config.json has no checkpoint_format; v1 is assumed */
+    TP_DOUBT_ZEROS_LIKE_V2, /* it says v1, and the zero points are the middle as v2 stores it */
+    TP_DOUBT_ZEROS_LIKE_V1,
+    TP_DOUBT_ZEROS_BORROW, /* v1 of a nameless package: what lies above a zero point of 0 has two readings */
+    TP_DOUBT_COUNT
+};
+
 struct tp_scheme;
 #define TP_DECODED_PARTS 8u
 
@@ -49,6 +60,7 @@ struct tp_decoded {
     uint64_t elem_count;
     uint16_t name_len;
     uint8_t rank;
+    uint8_t doubts;                                  /* a bit for each enum tp_doubt */
     const struct tp_tensor *parts[TP_DECODED_PARTS]; /* scales, zero points ...: the scheme's own numbering */
     const void *params;                              /* the scheme's own, in the arena */
 };
@@ -63,7 +75,23 @@ struct tp_scheme {
      * buffer (at most 2^20). Thread-safe with a scratch of one's own. */
     enum tp_status (*decode)(const struct tp_decoded *d, struct tp_scratch *scratch, const struct tp_kernels *kernels,
                              uint64_t first, uint64_t count, float *dst, struct tp_error *err);
+    /* The same as bfloat16, for a scheme whose values all are. It has this one and not the other; dst need not be
+     * aligned. */
+    enum tp_status (*decode_bf16)(const struct tp_decoded *d, struct tp_scratch *scratch,
+                                  const struct tp_kernels *kernels, uint64_t first, uint64_t count, void *dst,
+                                  struct tp_error *err);
+    /* Or NULL: as `decode` and then the cast to bfloat16 (kernels.h says what `saturate` and the statistics are), in
+     * one go. dst need not be aligned. */
+    enum tp_status (*round_bf16)(const struct tp_decoded *d, struct tp_scratch *scratch,
+                                 const struct tp_kernels *kernels, uint64_t first, uint64_t count, void *dst,
+                                 bool saturate, struct tp_stats *stats, struct tp_error *err);
 };
+
+/* What its elements are decoded as. */
+static inline enum tp_dtype tp_decoded_dtype(const struct tp_decoded *d)
+{
+    return d->scheme->decode_bf16 ? TP_BF16 : TP_F32;
+}
 
 /* The table (schemes.c); NULL: a scheme that is recognised but cannot be decoded. */
 const struct tp_scheme *tp_scheme_find(const char *name);

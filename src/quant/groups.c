@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Which tensors together encode one: codes, scales and what else belongs to them. Recognised by the whole set of
  * sibling names and dtypes, whatever config.json says; a new scheme is a new row of the table. Nothing is decoded
- * here, and no tensor data is read: only names, dtypes and shapes.
+ * here, and no tensor data is read: only names, dtypes and shapes, and shapes that are kept as tensors.
  *
  * From top to bottom: counting, telling two of one name apart, the table, gathering, the walk over all tensors. */
 #include "quant/groups.h"
 
 #include <string.h>
 
+#include "base/endian.h"
 #include "checkpoint/describe.h"
 
 #define D(dtype) (1u << TP_##dtype)
@@ -61,28 +62,94 @@ static uint64_t count_declared(const struct parts *p)
     return codes_of(p->codes->size_bytes, declared_bits(p));
 }
 
-/* compressed-tensors: rows end in words partly filled, so that groups tell more exactly, where there are groups. */
+/* Do so many codes fill so many words, without gaps or in whole fields? */
+static bool fills(uint64_t count, uint64_t bits, uint64_t words)
+{
+    uint64_t bits_in_all;
+    if (bits < 1 || bits > 8 || TP_MUL_OVERFLOW(count, bits, &bits_in_all))
+        return false;
+    return words == bits_in_all / 32 + (bits_in_all % 32 != 0) ||
+           words == count / (32 / bits) + (count % (32 / bits) != 0);
+}
+
+/* compressed-tensors: how long a row is by its groups, each of which is full; 0: they leave it open. */
+static uint64_t columns_by_groups(const struct parts *p)
+{
+    const struct tp_tensor *scales = p->members[0];
+    const uint64_t groups = last_of(scales);
+    uint64_t found = 0, columns;
+    for (size_t i = 0; scales->rank == p->codes->rank && i <= p->ck->quant.other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&p->ck->quant, i);
+        const bool one_group_only = way.group_size == 0;
+        if (one_group_only && groups > 1)
+            continue;
+        if (one_group_only)
+            return 0;
+        if (TP_MUL_OVERFLOW(groups, way.group_size, &columns) || !fills(columns, way.bits, last_of(p->codes)))
+            continue;
+        if (found > 0 && found != columns)
+            return 0;
+        found = columns;
+    }
+    return found;
+}
+
+/* The last number of weight_shape, if the words have room for as many; 0: none. */
+static uint64_t columns_by_shape(const struct parts *p)
+{
+    const struct tp_tensor *shape = p->members[1];
+    uint8_t bytes[8];
+    if (!shape || p->ck->file_count == 0 || (shape->elem_count != 2 && shape->elem_count != p->codes->rank) ||
+        tp_tensor_read(p->ck, shape, shape->elem_count - 1, 1, bytes, NULL) != TP_OK)
+        return 0;
+    const uint64_t columns = tp_load_le(bytes, shape->dtype == TP_I64 ? 8 : 4);
+    for (uint64_t bits = 1; bits <= 8; bits++)
+        if (fills(columns, bits, last_of(p->codes)))
+            return columns;
+    return 0;
+}
+
+/* compressed-tensors: rows end in words partly filled. */
 static uint64_t count_packed(const struct parts *p)
 {
-    uint64_t room = count_declared(p), count;
-    if (TP_MUL_OVERFLOW(p->members[0]->elem_count, p->ck->quant.group_size, &count) || count > room ||
-        count <= room / 2)
-        return room;
+    const uint64_t words = last_of(p->codes);
+    uint64_t columns = columns_by_groups(p), count;
+    if (columns == 0)
+        columns = columns_by_shape(p);
+    if (columns == 0 || words == 0 || TP_MUL_OVERFLOW(p->codes->elem_count / words, columns, &count))
+        return count_declared(p);
     return count;
 }
 
-/* GPTQ: the zero points, packed along `out`, tell the bits of this very module; g_idx tells `in`. */
-static uint64_t count_gptq(const struct parts *p)
+/* GPTQ: the zero points, packed along `out`, and the inputs of g_idx must agree with the bits. */
+static bool fits_gptq(const struct parts *p, uint64_t bits)
+{
+    const struct tp_tensor *zeros = p->members[1], *order = p->members[2];
+    return (!zeros || fills(last_of(p->members[0]), bits, last_of(zeros))) &&
+           (!order || p->codes->rank == 0 || fills(order->elem_count, bits, p->codes->shape[0]));
+}
+
+/* What config.json allows, else what is usual. */
+static uint64_t bits_of_gptq(const struct parts *p)
 {
     static const uint64_t usual[] = {4, 8, 3, 2, 5, 6, 7};
-    const struct tp_tensor *scales = p->members[0], *zeros = p->members[1], *order = p->members[2];
-    uint64_t bits = declared_bits(p), out = last_of(scales), count;
-    if (zeros && out < UINT64_MAX / 64 && last_of(zeros) != (out * bits + 31) / 32)
-        for (size_t i = TP_COUNT_OF(usual); i-- > 0;)
-            if (last_of(zeros) == (out * usual[i] + 31) / 32)
-                bits = usual[i];
-    if (order && p->codes->rank == 2 && order->elem_count < UINT64_MAX / 64 &&
-        p->codes->shape[0] == (order->elem_count * bits + 31) / 32 &&
+    for (size_t i = 0; i <= p->ck->quant.other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&p->ck->quant, i);
+        if (way.bits && fits_gptq(p, way.bits))
+            return way.bits;
+    }
+    for (size_t i = 0; i < TP_COUNT_OF(usual); i++)
+        if (fits_gptq(p, usual[i]))
+            return usual[i];
+    return declared_bits(p);
+}
+
+static uint64_t count_gptq(const struct parts *p)
+{
+    const struct tp_tensor *order = p->members[2];
+    const uint64_t bits = bits_of_gptq(p);
+    uint64_t count;
+    if (order && p->codes->rank == 2 && fits_gptq(p, bits) &&
         !TP_MUL_OVERFLOW(order->elem_count, last_of(p->codes), &count))
         return count; /* the last word of a column may be partly filled */
     return codes_of(p->codes->size_bytes, bits);

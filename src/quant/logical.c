@@ -9,6 +9,8 @@ enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_lo
                                uint64_t count, void *dst, struct tp_error *err)
 {
     const struct tp_decoded *d = logical->decoded;
+    if (d && d->scheme->decode_bf16)
+        return d->scheme->decode_bf16(d, &state->scratch, state->kernels, first, count, dst, err);
     if (d)
         return d->scheme->decode(d, &state->scratch, state->kernels, first, count, dst, err);
     const struct tp_tensor *t = logical->tensor;
@@ -59,4 +61,15 @@ enum tp_status tp_logical_read_rows(struct tp_reader_state *state, const struct 
     for (uint64_t i = 0; i < rows && !st; i++, first += stride, to += row_bytes)
         st = tp_logical_read(state, logical, first, count, to, err);
     return st;
+}
+
+bool tp_logical_read_cast(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
+                          uint64_t count, enum tp_dtype dtype, void *dst, bool saturate, struct tp_stats *stats,
+                          enum tp_status *status, struct tp_error *err)
+{
+    const struct tp_decoded *d = logical->decoded;
+    if (!d || !d->scheme->round_bf16 || dtype != TP_BF16)
+        return false;
+    *status = d->scheme->round_bf16(d, &state->scratch, state->kernels, first, count, dst, saturate, stats, err);
+    return true;
 }

@@ -12,8 +12,8 @@
 struct tp_logical {
     const struct tp_tensor *tensor;   /* plain; of a decoded one the codes, which name its place in the source */
     const struct tp_decoded *decoded; /* or NULL */
-    uint8_t dtype; /* enum tp_dtype that the elements are read as: F32 when decoded; U8 of an F4 or F6 tensor counts the
-                      bytes of its codes */
+    uint8_t dtype; /* enum tp_dtype that the elements are read as: F32 or BF16 when decoded; U8 of an F4 or F6 tensor
+                      counts the bytes of its codes */
 };
 
 static inline const char *tp_logical_name(const struct tp_logical *l)
@@ -73,5 +73,10 @@ enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_lo
 /* `rows` runs of `count` elements, each `stride` elements behind the one before, one behind the other to dst. */
 enum tp_status tp_logical_read_rows(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
                                     uint64_t count, uint64_t stride, uint64_t rows, void *dst, struct tp_error *err);
+/* The same, cast to `dtype` on the way, where there is a shorter way than to read and to cast: false, and nothing done,
+ * if there is none. */
+bool tp_logical_read_cast(struct tp_reader_state *state, const struct tp_logical *logical, uint64_t first,
+                          uint64_t count, enum tp_dtype dtype, void *dst, bool saturate, struct tp_stats *stats,
+                          enum tp_status *status, struct tp_error *err);
 
 #endif

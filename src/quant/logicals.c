@@ -18,7 +18,20 @@ struct builder {
     const struct tp_checkpoint *ck;
     const struct tp_convert_options *options;
     struct tp_name_list dropped;
+    struct tp_name_list doubted[TP_DOUBT_COUNT];
     struct tp_error *err;
+};
+
+/* After "N weights: "; before their names. */
+static const char *const doubts[TP_DOUBT_COUNT] = {
+    [TP_DOUBT_ZEROS_UNSAID] = "config.json has no checkpoint_format, so zero points are taken as 'gptq' stores them, "
+                              "lowered by one; if they are not, have it say 'gptq_v2'",
+    [TP_DOUBT_ZEROS_LIKE_V2] = "zero points are taken as 'gptq' stores them, lowered by one, but they look like those "
+                               "of 'gptq_v2'; checkpoint_format in config.json decides",
+    [TP_DOUBT_ZEROS_LIKE_V1] = "zero points are taken as 'gptq_v2' stores them, but they look like those of 'gptq', "
+                               "lowered by one; checkpoint_format in config.json decides",
+    [TP_DOUBT_ZEROS_BORROW] = "some zero points are stored as all ones, so that those above them in a word have two "
+                              "readings; each is taken by itself, unless config.json's meta.quantizer is 'gptqmodel'",
 };
 
 /* What the last part of a name says about a tensor that belongs to no group. */
@@ -53,6 +66,12 @@ static const struct {
     {".absmax", false},
     {".quant_map", false},
     {".SCB", false},
+    {".nested_absmax", false},
+    {".nested_quant_map", false},
+    {".quant_state.bitsandbytes__nf4", false},
+    {".quant_state.bitsandbytes__fp4", false},
+    {".pre_quant_scale", false},
+    {".scales", false},
     {"_scale_inv", false},
 };
 
@@ -79,7 +98,7 @@ static enum tp_status refuse_leftover(const struct builder *b, const struct tp_t
 
 static void add(struct builder *b, const struct tp_tensor *t, const struct tp_decoded *d)
 {
-    b->logicals[b->count++] = (struct tp_logical){t, d, d ? (uint8_t)TP_F32 : t->dtype};
+    b->logicals[b->count++] = (struct tp_logical){t, d, d ? (uint8_t)tp_decoded_dtype(d) : t->dtype};
 }
 
 static enum tp_status add_decoded(struct builder *b, const struct tp_tensor *codes)
@@ -103,9 +122,14 @@ static enum tp_status add_decoded(struct builder *b, const struct tp_tensor *cod
         .f16_first = b->options->decode_f16_first,
     };
     enum tp_status st = scheme->prepare(d, b->arena, b->err);
-    if (!st)
-        add(b, codes, d);
-    return st;
+    if (st)
+        return st;
+    char shown[TP_NAME_TEXT];
+    add(b, codes, d);
+    for (unsigned i = 0; i < TP_DOUBT_COUNT; i++)
+        if (d->doubts >> i & 1)
+            tp_name_list_add(&b->doubted[i], tp_describe_name(shown, d->name, d->name_len));
+    return TP_OK;
 }
 
 static enum tp_status add_plain(struct builder *b, const struct tp_tensor *t)
@@ -119,7 +143,7 @@ static enum tp_status add_plain(struct builder *b, const struct tp_tensor *t)
         tp_name_list_add(&b->dropped, tp_describe_name(shown, t->name, t->name_len));
         return TP_OK;
     }
-    if (is_code_dtype(t->dtype))
+    if (is_code_dtype(t->dtype) || (t->dtype == TP_U8 && ends_in(t, "_scales")))
         return refuse_leftover(b, t);
     add(b, t, NULL);
     return TP_OK;
@@ -155,6 +179,10 @@ static enum tp_status decode_all(struct builder *b)
     if (!st && b->dropped.count > 0)
         ok = ok && tp_list_add(b->notes, "%zu scales of activations are dropped: %s", b->dropped.count,
                                tp_name_list_text(&b->dropped));
+    for (size_t i = 0; i < TP_DOUBT_COUNT && !st; i++)
+        if (b->doubted[i].count > 0)
+            ok = ok && tp_list_add(b->notes, "%zu weight%s: %s (%s)", b->doubted[i].count,
+                                   b->doubted[i].count == 1 ? "" : "s", doubts[i], tp_name_list_text(&b->doubted[i]));
     return ok ? st : tp_fail_nomem(b->err);
 }
 

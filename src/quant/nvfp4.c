@@ -249,4 +249,4 @@ static enum tp_status decode(const struct tp_decoded *d, struct tp_scratch *scra
     return st;
 }
 
-const struct tp_scheme tp_scheme_nvfp4 = {"nvfp4", prepare, decode};
+const struct tp_scheme tp_scheme_nvfp4 = {.name = "nvfp4", .prepare = prepare, .decode = decode};

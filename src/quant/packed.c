@@ -109,7 +109,7 @@ static enum tp_status read_plain_zeros(const struct tp_decoded *d, const struct 
     const int added = 1 << (p->affine.bits - 1);
     enum tp_status status = tp_tensor_read_f32(d->ck, t, first, count, stage, err);
     for (uint64_t i = 0; !status && i < count; i++) {
-        if (!(fabsf(stage[i]) <= 256) || stage[i] != truncf(stage[i]))
+        if (!(fabsf(stage[i]) <= 256) || stage[i] != (float)(int)stage[i])
             return tp_decoded_refuse(d, t, err, "zero point %" PRIu64 " is %g, not a whole number of %u bits",
                                      first + i, (double)stage[i], p->affine.bits);
         dst[i] = (int16_t)((int)stage[i] + added);
@@ -194,10 +194,10 @@ static enum tp_status read_shape(const struct tp_decoded *d, const struct tp_ten
     return TP_OK;
 }
 
-static enum tp_status find_columns(const struct tp_decoded *d, struct packed *p, struct tp_error *err)
+static enum tp_status find_columns(const struct tp_decoded *d, struct packed *p, uint64_t group_size,
+                                   struct tp_error *err)
 {
     const struct tp_tensor *shape = tp_decoded_member(d, ".weight_shape"), *scales = p->affine.scales;
-    const uint64_t group_size = d->ck->quant.group_size;
     if (shape)
         return read_shape(d, shape, &p->affine.columns, err);
     if (group_size == 0 || scales->rank != d->codes->rank ||
@@ -231,9 +231,10 @@ static unsigned ways_that_fit(uint64_t count, unsigned bits, uint64_t words)
 }
 
 /* As declared; undeclared, the one number of bits that the codes' rows allow. */
-static enum tp_status find_bits(const struct tp_decoded *d, struct tp_affine *a, struct tp_error *err)
+static enum tp_status find_bits(const struct tp_decoded *d, struct tp_affine *a, uint64_t declared,
+                                struct tp_error *err)
 {
-    const uint64_t declared = d->ck->quant.bits, words = d->codes->shape[d->codes->rank - 1];
+    const uint64_t words = d->codes->shape[d->codes->rank - 1];
     unsigned fits = 0;
     if (declared > 8) {
         enum tp_status status =
@@ -286,7 +287,8 @@ static enum tp_status find_packing(const struct tp_decoded *d, struct packed *p,
 /* ---- scales and zero points ---- */
 
 /* [.., out, groups]; or one for each matrix, or one. */
-static enum tp_status check_scales(const struct tp_decoded *d, struct packed *p, struct tp_error *err)
+static enum tp_status check_scales(const struct tp_decoded *d, struct packed *p, uint64_t group_size,
+                                   struct tp_error *err)
 {
     const struct tp_tensor *codes = d->codes, *t = p->affine.scales;
     const unsigned rank = codes->rank;
@@ -295,11 +297,11 @@ static enum tp_status check_scales(const struct tp_decoded *d, struct packed *p,
     p->scale_each_row = t->rank == rank && memcmp(t->shape, shape, (rank - 1) * sizeof *shape) == 0;
     p->scale_count = t->elem_count;
     if (p->scale_each_row)
-        return tp_affine_set_groups(d, &p->affine, t->shape[rank - 1], false, err);
+        return tp_affine_set_groups(d, &p->affine, group_size, t->shape[rank - 1], false, err);
     shape[rank - 1] = t->rank > 0 ? t->shape[t->rank - 1] : 0;
     if (p->scale_count != 1 && (rank != 3 || p->scale_count != shape[0] || shape[2] != 1))
         return tp_affine_expect_shape(d, t, "scales", shape, rank, err);
-    return tp_affine_set_groups(d, &p->affine, 1, false, err);
+    return tp_affine_set_groups(d, &p->affine, group_size, 1, false, err);
 }
 
 static enum tp_status check_zeros(const struct tp_decoded *d, struct packed *p, struct tp_error *err)
@@ -321,11 +323,18 @@ static enum tp_status check_zeros(const struct tp_decoded *d, struct packed *p, 
 
 /* ---- all of it ---- */
 
-static enum tp_status check_codes(const struct tp_decoded *d, struct packed *p, struct tp_error *err)
+/* A group of several has no format of its own where config.json gives all of them one word. */
+static bool may_be_packed(const char *format)
+{
+    return !format || strcmp(format, "pack-quantized") == 0 || strcmp(format, "mixed-precision") == 0;
+}
+
+static enum tp_status check_codes(const struct tp_decoded *d, struct packed *p, const struct tp_quant_way *way,
+                                  struct tp_error *err)
 {
     const struct tp_tensor *codes = d->codes;
-    const char *format = d->ck->quant.format;
-    if (format && strcmp(format, "pack-quantized") != 0) {
+    const char *format = way->format;
+    if (!may_be_packed(format)) {
         char text[128];
         tp_text_printable(text, sizeof text, format, strlen(format));
         return tp_decoded_refuse(d, NULL, err, "the tensors look like pack-quantized, config.json says %s", text);
@@ -335,21 +344,32 @@ static enum tp_status check_codes(const struct tp_decoded *d, struct packed *p, 
         return status;
     p->slice_rows = codes->shape[codes->rank - 2];
     p->affine.rows = codes->elem_count / codes->shape[codes->rank - 1];
-    return find_columns(d, p, err);
+    return find_columns(d, p, way->group_size, err);
 }
 
-static enum tp_status check_members(const struct tp_decoded *d, struct packed *p, struct tp_error *err)
+/* Where the strategy says that a row has one scale, it has no groups. */
+static uint64_t group_size_of(const struct tp_quant_way *way, uint64_t columns)
 {
+    const char *strategy = way->strategy ? way->strategy : "";
+    return strcmp(strategy, "channel") == 0 || strcmp(strategy, "tensor") == 0 ? columns : way->group_size;
+}
+
+static enum tp_status check_members(const struct tp_decoded *d, void *params, const struct tp_quant_way *way,
+                                    struct tp_error *err)
+{
+    struct packed *p = params;
     const struct tp_tensor *order = tp_decoded_member(d, ".weight_g_idx");
-    enum tp_status status = check_codes(d, p, err);
+    enum tp_status status = check_codes(d, p, way, err);
     if (!status)
-        status = find_bits(d, &p->affine, err);
+        status = find_bits(d, &p->affine, way->bits, err);
     if (!status)
-        status = check_scales(d, p, err);
+        status = check_scales(d, p, group_size_of(way, p->affine.columns), err);
     if (!status)
         status = check_zeros(d, p, err);
     if (!status)
         status = find_packing(d, p, err);
+    if (!status)
+        p->affine.zero = (int16_t)(1 << (p->affine.bits - 1));
     return !status && order ? tp_affine_set_order(d, &p->affine, order, true, true, err) : status;
 }
 
@@ -363,10 +383,9 @@ static enum tp_status prepare(struct tp_decoded *d, struct tp_arena *arena, stru
                                     .scales = tp_decoded_member(d, ".weight_scale"),
                                     .zeros = tp_decoded_member(d, ".weight_zero_point")}};
     d->params = p;
-    enum tp_status status = check_members(d, p, err);
+    enum tp_status status = tp_affine_check_ways(d, p, sizeof *p, check_members, err);
     if (status)
         return status;
-    p->affine.zero = (int16_t)(1 << (p->affine.bits - 1));
     memcpy(shape, d->codes->shape, d->codes->rank * sizeof *shape);
     shape[d->codes->rank - 1] = p->affine.columns;
     status = tp_decoded_set_name(d, arena, ".weight", err);

@@ -103,9 +103,9 @@ static const struct name algos[] = {
     {"W4A8_MXFP4_FP8", S(MXFP4), NULL},
     {"MXFP8", S(MXFP8), NULL},
     {"W8A8_SQ_PER_CHANNEL", S(INT8), NULL},
-    {"MIXED_PRECISION", ANY & ~S(INT4), NULL},
-    {"W4A16_AWQ", 0, "its inputs have scales of their own (pre_quant_scale)"},
-    {"W4A8_AWQ", 0, "its inputs have scales of their own (pre_quant_scale)"},
+    {"MIXED_PRECISION", ANY, NULL},
+    {"W4A16_AWQ", S(INT4), NULL},
+    {"W4A8_AWQ", 0, "its scales have scales of their own (weight_scale_2)"},
     {"NVFP4_AWQ", 0, "its inputs have scales of their own (pre_quant_scale)"},
     {"NVFP4_SVD", 0, "its weights have a part of low rank beside the codes"},
     {"NVFP4_SVDQUANT", 0, "its weights have a part of low rank beside the codes"},
@@ -142,6 +142,7 @@ struct check {
     const struct name *names;
     size_t count;
     const char *found; /* NULL: not said */
+    bool has_more;     /* names of other ways are allowed too */
 };
 
 /* ---- comparing names ---- */
@@ -211,8 +212,8 @@ static enum tp_status refuse_scheme(const struct tp_checkpoint *ck, const struct
     char found[TP_NAME_TEXT];
     const struct tp_tensor *codes = &ck->tensors[group->codes];
     tp_describe_name(found, c->found, strlen(c->found));
-    tp_fail(err, TP_ERR_FORMAT, "config.json says %s '%s', but names and dtypes say '%s'", c->what, found,
-            group->scheme);
+    tp_fail(err, TP_ERR_FORMAT, "config.json says %s '%s'%s, but names and dtypes say '%s'", c->what, found,
+            c->has_more ? " or another" : "", group->scheme);
     tp_err_path(err, TP_ERR_FORMAT, tp_checkpoint_path(ck));
     tp_err_tensor(err, TP_ERR_FORMAT, codes->name, codes->name_len);
     return tp_err_hint(err, TP_ERR_FORMAT, "if config.json is wrong, --dequantize=%s decodes what is there",
@@ -228,13 +229,21 @@ static enum tp_status check_flags(const struct tp_checkpoint *ck, struct tp_erro
         return refuse_flag(ck, "is_marlin_format", "Marlin's order of codes", err);
     if (q->planar == 1)
         return refuse_flag(ck, "planar", "the bits of a code lie apart", err);
+    if (q->has_more)
+        return refuse_flag(ck, "more ways in config.json than are kept", "there is no telling which may be meant", err);
     return TP_OK;
 }
 
-/* A method speaks for every group. Below it one group that fits is enough: of several formats config.json may list any
- * first, and modules may have one of their own. */
+static bool applies(const struct tp_checkpoint *ck, const struct check *c)
+{
+    const char *method = ck->quant.method;
+    return !c->method || (method && same(method, c->method));
+}
+
+/* Every group must be of these schemes; or (a single quant_algo, since files keep modules that were quantised before)
+ * one of them. */
 static enum tp_status check_groups(const struct tp_checkpoint *ck, const struct check *c, uint32_t schemes,
-                                   struct tp_error *err)
+                                   bool one_is_enough, struct tp_error *err)
 {
     const struct tp_group *odd = NULL;
     size_t fitting = 0;
@@ -244,33 +253,93 @@ static enum tp_status check_groups(const struct tp_checkpoint *ck, const struct 
         else if (!odd)
             odd = &ck->groups[i];
     }
-    return odd && (!c->method || fitting == 0) ? refuse_scheme(ck, c, odd, err) : TP_OK;
+    return odd && (!one_is_enough || fitting == 0) ? refuse_scheme(ck, c, odd, err) : TP_OK;
+}
+
+/* Bytes with scales are four things by their names alone: only modelopt's word makes them int4. */
+static enum tp_status check_int4(const struct tp_checkpoint *ck, struct tp_error *err)
+{
+    const struct tp_group *int4 = NULL;
+    for (size_t i = 0; i < ck->group_count && !int4; i++)
+        if (bit_of(&ck->groups[i]) == S(INT4))
+            int4 = &ck->groups[i];
+    for (size_t i = 0; int4 && i <= ck->quant.other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&ck->quant, i);
+        if (way.algo && same(way.algo, "W4A16_AWQ"))
+            int4 = NULL;
+    }
+    if (!int4)
+        return TP_OK;
+    const struct tp_tensor *codes = &ck->tensors[int4->codes];
+    tp_fail(err, TP_ERR_FORMAT, "bytes with scales may be int4, but config.json has no quant_algo W4A16_AWQ to say so");
+    tp_err_path(err, TP_ERR_FORMAT, tp_checkpoint_path(ck));
+    tp_err_tensor(err, TP_ERR_FORMAT, codes->name, codes->name_len);
+    return tp_err_hint(err, TP_ERR_FORMAT, "if that is what they are, --dequantize=int4 decodes them");
 }
 
 static enum tp_status check_name(const struct tp_checkpoint *ck, const struct check *c, struct tp_error *err)
 {
-    const char *method = ck->quant.method;
-    if (!c->found || (c->method && !(method && same(method, c->method))))
+    if (!c->found || !applies(ck, c))
         return TP_OK;
     const struct name *name = find_name(c->names, c->count, c->found);
     if (!name || name->schemes == 0)
         return refuse_name(ck, c, name, err);
-    return check_groups(ck, c, name->schemes, err);
+    return check_groups(ck, c, name->schemes, false, err);
+}
+
+static const char *format_of(const struct tp_quant_way *way)
+{
+    return way->format;
+}
+
+static const char *algo_of(const struct tp_quant_way *way)
+{
+    return way->algo;
+}
+
+/* The same of a name that each way of quantising has: what any of them allows is allowed. An algo that only says that
+ * there are several gives way to those. */
+static enum tp_status check_ways(const struct tp_checkpoint *ck, struct check *c,
+                                 const char *(*name_of)(const struct tp_quant_way *way), struct tp_error *err)
+{
+    const size_t others = ck->quant.other_count;
+    uint32_t schemes = 0;
+    const char *first = NULL;
+    for (size_t i = 0; applies(ck, c) && i <= others; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&ck->quant, i);
+        c->found = name_of(&way);
+        if (!c->found || (i == 0 && others > 0 && same(c->found, "MIXED_PRECISION")))
+            continue;
+        const struct name *name = find_name(c->names, c->count, c->found);
+        if (!name || name->schemes == 0)
+            return refuse_name(ck, c, name, err);
+        first = first ? first : c->found;
+        schemes |= name->schemes;
+    }
+    c->found = first;
+    c->has_more = others > 0;
+    return first ? check_groups(ck, c, schemes, name_of == algo_of && others == 0, err) : TP_OK;
 }
 
 enum tp_status tp_quant_check_method(const struct tp_checkpoint *ck, struct tp_error *err)
 {
     const struct tp_quant_facts *q = &ck->quant;
+    struct check format = {"compressed-tensors", "format", formats, TP_COUNT_OF(formats), NULL, false};
+    struct check algo = {"modelopt", "quant_algo", algos, TP_COUNT_OF(algos), NULL, false};
     const struct check checks[] = {
-        {NULL, "quant_method", methods, TP_COUNT_OF(methods), q->method},
-        {"compressed-tensors", "format", formats, TP_COUNT_OF(formats), q->format},
-        {"modelopt", "quant_algo", algos, TP_COUNT_OF(algos), q->algo},
-        {"gptq", "checkpoint_format", gptq_formats, TP_COUNT_OF(gptq_formats), q->checkpoint_format},
-        {"awq", "version", awq_versions, TP_COUNT_OF(awq_versions), q->version},
-        {"awq", "checkpoint_format", awq_versions, TP_COUNT_OF(awq_versions), q->checkpoint_format},
+        {NULL, "quant_method", methods, TP_COUNT_OF(methods), q->method, false},
+        {"gptq", "checkpoint_format", gptq_formats, TP_COUNT_OF(gptq_formats), q->checkpoint_format, false},
+        {"awq", "version", awq_versions, TP_COUNT_OF(awq_versions), q->version, false},
+        {"awq", "checkpoint_format", awq_versions, TP_COUNT_OF(awq_versions), q->checkpoint_format, false},
     };
     enum tp_status status = TP_OK;
     for (size_t i = 0; i < TP_COUNT_OF(checks) && !status; i++)
         status = check_name(ck, &checks[i], err);
+    if (!status)
+        status = check_ways(ck, &format, format_of, err);
+    if (!status)
+        status = check_ways(ck, &algo, algo_of, err);
+    if (!status)
+        status = check_int4(ck, err);
     return status ? status : check_flags(ck, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How scales lie over codes: one for all, for a row, for a run of a row, for a block, and the shapes in which the
  * packages write each. config.json decides, the shape must then fit; where it says nothing, the shape has to speak for
- * itself.
+ * itself, and where it allows several ways, the shape tells which.
  *
  * From top to bottom: the choice, what config.json says, the readings, the refusals. */
 #include "quant/scale_grid.h"
@@ -34,21 +34,53 @@ static unsigned read_named_blocks(struct tp_scale_grid *grid, const struct quest
 static unsigned read_leading(struct tp_scale_grid *grid, const struct question *q);
 static unsigned read_groups(struct tp_scale_grid *grid, const struct question *q);
 static unsigned read_blocks(struct tp_scale_grid *grid, const struct question *q);
-static void ask(struct question *q, const struct tp_decoded *d, const struct tp_tensor *scales);
+static void ask(struct question *q, const struct tp_decoded *d, const struct tp_tensor *scales,
+                const struct tp_quant_way *way);
 static enum tp_status refuse(const struct question *q, struct tp_error *err);
+static enum tp_status refuse_choice(const struct question *q, struct tp_error *err);
 
 /* The first that fits wins. */
 static const reading_fn readings[] = {read_columns, read_named_blocks, read_leading, read_groups, read_blocks};
 
+static bool read_any(struct tp_scale_grid *grid, const struct question *q)
+{
+    for (size_t i = 0; i < TP_COUNT_OF(readings); i++)
+        if ((readings[i](grid, q) & q->allowed) != 0)
+            return true;
+    return false;
+}
+
+static bool same_grid(const struct tp_scale_grid *a, const struct tp_scale_grid *b)
+{
+    return a->rows == b->rows && a->columns == b->columns && a->block_rows == b->block_rows &&
+           a->block_columns == b->block_columns && a->grid_rows == b->grid_rows && a->grid_columns == b->grid_columns;
+}
+
 enum tp_status tp_scale_grid_find(struct tp_scale_grid *grid, const struct tp_decoded *d,
                                   const struct tp_tensor *scales, struct tp_error *err)
 {
-    struct question q;
-    ask(&q, d, scales);
-    for (size_t i = 0; i < TP_COUNT_OF(readings); i++)
-        if ((readings[i](grid, &q) & q.allowed) != 0)
-            return TP_OK;
-    return refuse(&q, err);
+    struct question q, asked = {.allowed = 0};
+    struct tp_scale_grid found;
+    bool fits = false;
+    for (size_t i = 0; i <= d->ck->quant.other_count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&d->ck->quant, i);
+        ask(&q, d, scales, &way);
+        const unsigned before = asked.allowed;
+        if (before == 0)
+            asked = q;
+        asked.allowed = before | q.allowed;
+        if (!read_any(&found, &q))
+            continue;
+        if (fits && !same_grid(&found, grid) && scales->elem_count != 1)
+            return refuse_choice(&q, err);
+        *grid = found;
+        fits = true;
+    }
+    if (asked.allowed == 0) { /* nothing is said of such weights: they were asked for by name */
+        asked.allowed = ANY;
+        fits = read_any(grid, &asked);
+    }
+    return fits ? TP_OK : refuse(&asked, err);
 }
 
 /* ---- what config.json and names say ---- */
@@ -62,6 +94,24 @@ static const struct {
     {"fp8_per_channel_per_token", CHANNEL},
     {"fp8_pb_wo", BLOCK},
     {"w8a8_sq_per_channel", CHANNEL},
+};
+
+/* compressed-tensors */
+static const struct {
+    const char *strategy;
+    unsigned layouts;
+} strategies[] = {
+    {"tensor", TENSOR},
+    {"channel", CHANNEL | COLUMN},
+    {"group", GROUP},
+    {"block", BLOCK},
+};
+/* Of one code a byte; the rest are not of this kind at all. */
+static const struct {
+    const char *format, *scheme; /* NULL: either */
+} formats[] = {
+    {"float-quantized", "fp8"}, {"int-quantized", "int8"}, {"naive-quantized", NULL},
+    {"mixed-precision", NULL},  {"dense", NULL},
 };
 
 static const struct {
@@ -87,20 +137,35 @@ static bool ends_with(const struct tp_tensor *t, const char *suffix)
     return t->name_len >= len && memcmp(t->name + t->name_len - len, suffix, len) == 0;
 }
 
-static unsigned allowed_layouts(const struct tp_checkpoint *ck)
+/* 0: this way speaks of other weights. */
+static unsigned layouts_of_strategy(const struct tp_quant_way *way, const char *scheme)
 {
-    for (size_t i = 0; ck->quant.algo && i < TP_COUNT_OF(algos); i++)
-        if (same_but_for_case(ck->quant.algo, algos[i].algo))
-            return algos[i].layout;
-    for (size_t i = 0; ck->facts.quant_method && i < TP_COUNT_OF(methods); i++)
-        if (strcmp(ck->facts.quant_method, methods[i].method) == 0)
-            return ck->quant.block_rows ? methods[i].with_block_size : methods[i].without;
-    return ANY; /* compressed-tensors too: what we know of config.json is its first group, and this may be of another */
+    bool is_ours = !way->format;
+    for (size_t i = 0; !is_ours && i < TP_COUNT_OF(formats); i++)
+        is_ours = strcmp(way->format, formats[i].format) == 0 &&
+                  (!formats[i].scheme || strcmp(scheme, formats[i].scheme) == 0);
+    for (size_t i = 0; is_ours && way->strategy && i < TP_COUNT_OF(strategies); i++)
+        if (strcmp(way->strategy, strategies[i].strategy) == 0)
+            return strategies[i].layouts;
+    return is_ours ? ANY : 0;
 }
 
-static void ask(struct question *q, const struct tp_decoded *d, const struct tp_tensor *scales)
+static unsigned allowed_layouts(const struct tp_checkpoint *ck, const struct tp_quant_way *way, const char *scheme)
 {
-    const struct tp_quant_facts *facts = &d->ck->quant;
+    for (size_t i = 0; way->algo && i < TP_COUNT_OF(algos); i++)
+        if (same_but_for_case(way->algo, algos[i].algo))
+            return algos[i].layout;
+    if (way->algo)
+        return ck->quant.other_count > 0 ? 0 : ANY;
+    for (size_t i = 0; ck->facts.quant_method && i < TP_COUNT_OF(methods); i++)
+        if (strcmp(ck->facts.quant_method, methods[i].method) == 0)
+            return way->block_rows ? methods[i].with_block_size : methods[i].without;
+    return layouts_of_strategy(way, scheme);
+}
+
+static void ask(struct question *q, const struct tp_decoded *d, const struct tp_tensor *scales,
+                const struct tp_quant_way *facts)
+{
     const struct tp_tensor *codes = d->codes;
     *q = (struct question){.d = d,
                            .codes = codes,
@@ -110,7 +175,7 @@ static void ask(struct question *q, const struct tp_decoded *d, const struct tp_
                            .block_rows = facts->block_rows ? facts->block_rows : BLOCK_USUAL,
                            .block_columns = facts->block_columns ? facts->block_columns : BLOCK_USUAL,
                            .group_size = facts->group_size,
-                           .allowed = allowed_layouts(d->ck)};
+                           .allowed = allowed_layouts(d->ck, facts, d->scheme->name)};
     q->blocks_first =
         facts->block_rows || q->allowed == BLOCK || ends_with(scales, "_scale_inv") || ends_with(scales, ".scale");
 }
@@ -241,6 +306,17 @@ static void wish_add_rows(struct wish *w, const struct question *q)
     char text[160];
     snprintf(text, sizeof text, "[%s%" PRIu64 ", 1] for rows", q->codes->rank > 2 ? ".., " : "", q->rows);
     wish_add(w, text);
+}
+
+static enum tp_status refuse_choice(const struct question *q, struct tp_error *err)
+{
+    char has[TP_SHAPE_TEXT], codes[TP_SHAPE_TEXT];
+    return tp_decoded_refuse(q->d, q->scales, err,
+                             "scales of shape %s fit codes of shape %s in more than one of the %zu ways of quantising "
+                             "that config.json allows",
+                             tp_describe_shape(has, q->scales->shape, q->scales->rank),
+                             tp_describe_shape(codes, q->codes->shape, q->codes->rank),
+                             q->d->ck->quant.other_count + 1);
 }
 
 static enum tp_status refuse(const struct question *q, struct tp_error *err)

@@ -36,10 +36,14 @@ static enum tp_status prepare_int8(struct tp_decoded *d, struct tp_arena *arena,
 static enum tp_status prepare_bnb_int8(struct tp_decoded *d, struct tp_arena *arena, struct tp_error *err);
 static enum tp_status decode(const struct tp_decoded *d, struct tp_scratch *scratch, const struct tp_kernels *kernels,
                              uint64_t first, uint64_t count, float *dst, struct tp_error *err);
+static enum tp_status round_fp8(const struct tp_decoded *d, struct tp_scratch *scratch,
+                                const struct tp_kernels *kernels, uint64_t first, uint64_t count, void *dst,
+                                bool saturate, struct tp_stats *stats, struct tp_error *err);
 
-const struct tp_scheme tp_scheme_fp8 = {"fp8", prepare_fp8, decode};
-const struct tp_scheme tp_scheme_int8 = {"int8", prepare_int8, decode};
-const struct tp_scheme tp_scheme_bnb_int8 = {"bnb-int8", prepare_bnb_int8, decode};
+const struct tp_scheme tp_scheme_fp8 = {
+    .name = "fp8", .prepare = prepare_fp8, .decode = decode, .round_bf16 = round_fp8};
+const struct tp_scheme tp_scheme_int8 = {.name = "int8", .prepare = prepare_int8, .decode = decode};
+const struct tp_scheme tp_scheme_bnb_int8 = {.name = "bnb-int8", .prepare = prepare_bnb_int8, .decode = decode};
 
 static void apply_fp8(const struct scaled *p, const struct tp_kernels *kernels, float *dst, const uint8_t *codes,
                       size_t n, const float *scale, const float *zero, bool each)
@@ -249,16 +253,53 @@ struct run {
     struct tp_scratch *scratch;
     const float *scales, *zeros;       /* of the window */
     uint64_t first_scale, scale_count; /* that lie in it; none before the first window_hold */
+    unsigned item_bytes;               /* of what is written: float32, or bfloat16 with what follows */
+    bool saturate;
+    struct tp_stats *stats;
 };
 
 static enum tp_status window_hold(struct run *run, uint64_t scale, struct tp_error *err);
 
+/* n codes that have a scale each, to bfloat16. */
+static void round_each(const struct run *run, uint8_t *dst, const uint8_t *codes, size_t n, const float *scales,
+                       const float *zeros)
+{
+    float values[512];
+    for (size_t i = 0, count = 0; i < n; i += count) {
+        count = n - i < TP_COUNT_OF(values) ? n - i : TP_COUNT_OF(values);
+        run->params->apply(run->params, run->kernels, values, codes + i, count, scales + i, zeros + i, true);
+        run->kernels->cast[TP_KIND_F32][TP_KIND_BF16](dst + i * run->item_bytes, values, count, run->saturate,
+                                                      run->stats);
+    }
+}
+
+/* n codes, of which every `block` share a scale, the first of them number `at` of the window. To float32: no more than
+ * one block, or blocks of 1. */
+static void apply(const struct run *run, uint8_t *dst, const uint8_t *codes, size_t n, uint64_t at, uint64_t block)
+{
+    const struct scaled *p = run->params;
+    const float *scales = run->scales + at, *zeros = run->zeros + at;
+    if (run->item_bytes == sizeof(float))
+        p->apply(p, run->kernels, (float *)(void *)dst, codes, n, scales, zeros, block == 1);
+    else if (block == 1)
+        round_each(run, dst, codes, n, scales, zeros);
+    else
+        run->kernels->f8_to_bf16(dst, codes, n, p->kind, scales, (size_t)block, run->saturate, run->stats);
+}
+
+/* Of how many scales the next codes can be applied at once, if `left` of the first one's are left. */
+static uint64_t scales_at_once(const struct run *run, uint64_t left, size_t n, uint64_t room)
+{
+    const uint64_t block = run->params->grid.block_columns, whole = n / block < room ? n / block : room;
+    const bool can_be_many = block == 1 || (run->item_bytes != sizeof(float) && left == block);
+    return can_be_many && whole > 1 ? whole : 1;
+}
+
 /* Codes of one row, the first of which is in `column`. */
 static enum tp_status decode_in_row(struct run *run, uint64_t row, uint64_t column, const uint8_t *codes, size_t n,
-                                    float *dst, struct tp_error *err)
+                                    uint8_t *dst, struct tp_error *err)
 {
     const struct tp_scale_grid *grid = &run->params->grid;
-    const bool each = grid->block_columns == 1;
     uint64_t scale = tp_scale_grid_row(grid, row) + column / grid->block_columns;
     uint64_t left = grid->block_columns - column % grid->block_columns; /* of the block */
     while (n > 0) {
@@ -269,19 +310,20 @@ static enum tp_status decode_in_row(struct run *run, uint64_t row, uint64_t colu
                 return status;
             at = scale - run->first_scale;
         }
-        uint64_t room = each ? run->scale_count - at : left;
-        size_t here = room < n ? (size_t)room : n;
-        run->params->apply(run->params, run->kernels, dst, codes, here, run->scales + at, run->zeros + at, each);
-        scale += each ? here : 1;
+        const uint64_t count = scales_at_once(run, left, n, run->scale_count - at);
+        const uint64_t reach = left + (count - 1) * grid->block_columns;
+        const size_t here = reach < n ? (size_t)reach : n;
+        apply(run, dst, codes, here, at, grid->block_columns);
+        scale += count;
         left = grid->block_columns;
-        dst += here;
+        dst += here * run->item_bytes;
         codes += here;
         n -= here;
     }
     return TP_OK;
 }
 
-static enum tp_status decode_codes(struct run *run, uint64_t first, const uint8_t *codes, size_t n, float *dst,
+static enum tp_status decode_codes(struct run *run, uint64_t first, const uint8_t *codes, size_t n, uint8_t *dst,
                                    struct tp_error *err)
 {
     const uint64_t columns = run->params->grid.columns;
@@ -292,9 +334,27 @@ static enum tp_status decode_codes(struct run *run, uint64_t first, const uint8_
         status = decode_in_row(run, row, column, codes, here, dst, err);
         row++;
         column = 0;
-        dst += here;
+        dst += here * run->item_bytes;
         codes += here;
         n -= here;
+    }
+    return status;
+}
+
+static enum tp_status decode_run(struct run *run, uint64_t first, uint64_t count, uint8_t *dst, struct tp_error *err)
+{
+    struct tp_scratch *scratch = run->scratch;
+    uint8_t *codes = scratch->bytes + 2 * WINDOW_BYTES;
+    const size_t room = scratch->size_bytes - 2 * WINDOW_BYTES;
+    enum tp_status status = TP_OK;
+    while (!status && count > 0) {
+        size_t n = count < room ? (size_t)count : room;
+        status = tp_tensor_read(run->d->ck, run->d->codes, first, n, codes, err);
+        if (!status)
+            status = decode_codes(run, first, codes, n, dst, err);
+        first += n;
+        count -= n;
+        dst += n * run->item_bytes;
     }
     return status;
 }
@@ -302,20 +362,18 @@ static enum tp_status decode_codes(struct run *run, uint64_t first, const uint8_
 static enum tp_status decode(const struct tp_decoded *d, struct tp_scratch *scratch, const struct tp_kernels *kernels,
                              uint64_t first, uint64_t count, float *dst, struct tp_error *err)
 {
-    struct run run = {.d = d, .params = d->params, .kernels = kernels, .scratch = scratch};
-    uint8_t *codes = scratch->bytes + 2 * WINDOW_BYTES;
-    const size_t room = scratch->size_bytes - 2 * WINDOW_BYTES;
-    enum tp_status status = TP_OK;
-    while (!status && count > 0) {
-        size_t n = count < room ? (size_t)count : room;
-        status = tp_tensor_read(d->ck, d->codes, first, n, codes, err);
-        if (!status)
-            status = decode_codes(&run, first, codes, n, dst, err);
-        first += n;
-        count -= n;
-        dst += n;
-    }
-    return status;
+    struct run run = {.d = d, .params = d->params, .kernels = kernels, .scratch = scratch, .item_bytes = sizeof(float)};
+    return decode_run(&run, first, count, (uint8_t *)dst, err);
+}
+
+static enum tp_status round_fp8(const struct tp_decoded *d, struct tp_scratch *scratch,
+                                const struct tp_kernels *kernels, uint64_t first, uint64_t count, void *dst,
+                                bool saturate, struct tp_stats *stats, struct tp_error *err)
+{
+    struct run run = {.d = d, .params = d->params, .kernels = kernels, .scratch = scratch, .item_bytes = 2};
+    run.saturate = saturate;
+    run.stats = stats;
+    return decode_run(&run, first, count, dst, err);
 }
 
 /* ---- scales and zero points ---- */

@@ -10,9 +10,9 @@
 #include "checkpoint/describe.h"
 
 static const struct tp_scheme *const schemes[] = {
-    &tp_scheme_mxfp4, &tp_scheme_mxfp6,   &tp_scheme_mxfp8,          &tp_scheme_nvfp4,
-    &tp_scheme_fp8,   &tp_scheme_int8,    &tp_scheme_pack_quantized, &tp_scheme_gptq,
-    &tp_scheme_awq,   &tp_scheme_bnb_nf4, &tp_scheme_bnb_fp4,        &tp_scheme_bnb_int8,
+    &tp_scheme_mxfp4,   &tp_scheme_mxfp6,          &tp_scheme_mxfp8, &tp_scheme_nvfp4, &tp_scheme_fp8,
+    &tp_scheme_int8,    &tp_scheme_pack_quantized, &tp_scheme_gptq,  &tp_scheme_awq,   &tp_scheme_bnb_nf4,
+    &tp_scheme_bnb_fp4, &tp_scheme_bnb_int8,       &tp_scheme_int4,
 };
 
 const struct tp_scheme *tp_scheme_find(const char *name)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 
-BITS = {"BOOL": 8, "U8": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "I64": 64, "C64": 64, "F6_E2M3": 6}
+BITS = {"BOOL": 8, "U8": 8, "F8_E4M3": 8, "F16": 16, "BF16": 16, "F32": 32, "I32": 32, "U32": 32}
+BITS |= {"F64": 64, "I64": 64, "C64": 64, "F6_E2M3": 6}
 # Name, dtype, shape, bytes (None: zeros, not even written: a hole in the file).
 Tensor = tuple[str, str, Sequence[int], "bytes | None"]
 
@@ -103,6 +104,53 @@ def experts(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(facts))
 
 
+def fp8(folder: Path) -> None:
+    """Two layers in FP8; in one of them the scales of the second weight are those of another shape."""
+    tensors: list[Tensor] = []
+    for layer in range(2):
+        at = f"layers.{layer}.mlp."
+        tensors += [
+            (at + "down.weight", "F8_E4M3", [200, 300], None),
+            (at + "down.weight_scale_inv", "F32", [2, 3], None),
+            (at + "up.weight", "F8_E4M3", [300, 200], None),
+            (at + "up.weight_scale_inv", "F32", [3, 2] if layer else [7, 2], None),
+        ]
+    write(folder / "model.safetensors", tensors)
+    facts = {"torch_dtype": "bfloat16"}
+    quantisation = {"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3"}
+    (folder / "config.json").write_text(json.dumps(facts | {"quantization_config": quantisation}))
+
+
+def marlin(folder: Path) -> None:
+    """Four-bit codes in an order that only a GPU kernel knows."""
+    write(
+        folder / "model.safetensors",
+        [
+            ("m.qweight", "I32", [12, 64], None),
+            ("m.qzeros", "I32", [1, 8], None),
+            ("m.scales", "F16", [1, 64], None),
+            ("norm.weight", "F16", [64], None),
+        ],
+    )
+    quantisation = {"quant_method": "gptq", "bits": 4, "group_size": -1, "checkpoint_format": "marlin"}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": quantisation}))
+
+
+def mlx(folder: Path) -> None:
+    """As mlx-lm writes it: codes in words of 32 bits, scales and biases; a constant of Python's in config.json."""
+    write(
+        folder / "model.safetensors",
+        [
+            ("m.weight", "U32", [32, 16], None),
+            ("m.scales", "BF16", [32, 2], None),
+            ("m.biases", "BF16", [32, 2], None),
+            ("norm.weight", "BF16", [128], None),
+        ],
+    )
+    facts = {"rope_theta": float("nan"), "quantization": {"group_size": 64, "bits": 4}}
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
 def hostile(folder: Path) -> None:
     """Names that would move a cursor, ring a bell, or turn text around."""
     names = ["red\x1b[31m", "bell\x07", "c1\x9bcsi", "turn\u202earound", "模型"]
@@ -122,5 +170,5 @@ def sparse(folder: Path) -> None:
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
-    maker.__name__: maker for maker in (tiny, flushed, overflowing, experts, hostile, damaged, sparse)
+    maker.__name__: maker for maker in (tiny, flushed, overflowing, experts, fp8, marlin, mlx, hostile, damaged, sparse)
 }

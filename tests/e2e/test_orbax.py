@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""`convert --format orbax`: what Orbax itself restores of it, by every API that programs use, is the source bit for bit.
+"""`convert --format orbax`: what Orbax itself restores of it, by every API in use, is the source bit for bit.
 
 Outputs are made once and restored in many ways. The faults, names, folders and kills are in test_orbax_output.py.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -18,12 +19,24 @@ import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import safetensors
 import tensorstore
 from orbax.checkpoint import v1
 from orbax_readers import BARE, LIKE, assert_tree, on_axis, shapes_of, tree_of
 
 import tensorport
-from conftest import DTYPES, REFUSED, ROOT, pack_float4, random_array, run, small_floats, write_checkpoint
+from conftest import (
+    DTYPES,
+    REFUSED,
+    ROOT,
+    Raw,
+    command_path,
+    pack_float4,
+    random_array,
+    run,
+    small_floats,
+    write_checkpoint,
+)
 
 Array = np.ndarray[Any, Any]
 Make = Callable[..., Path]
@@ -61,7 +74,9 @@ def arrays() -> dict[str, Array]:
     found["layers.0.kernel"] = random_array(rng, "BF16", (1024, 1024))
     found["layers.1.kernel"] = random_array(rng, "F32", (8, 24, 4096))
     found["odd"] = random_array(rng, "BF16", (1031, 1033))
-    found |= {name: random_array(rng, "U8", (3,)) for name in ("with space/slash", "é模型", "quo'te\"s\\", "line\n\x7f")}
+    found |= {
+        name: random_array(rng, "U8", (3,)) for name in ("with space/slash", "é模型", "quo'te\"s\\", "line\n\x7f")
+    }
     return found
 
 
@@ -245,10 +260,15 @@ def test_a_list_may_be_the_root(tmp_path: Path, mode: str):
     assert_tree(tensorport.load(tmp_path / "out"), tree_of(arrays, "lists"))
 
 
-def test_a_checkpoint_without_tensors_is_an_empty_tree(tmp_path: Path):
+def test_a_checkpoint_without_tensors_is_refused_as_orbax_would(tmp_path: Path):
     source = write_checkpoint(tmp_path / "source", {})
+    for mode in MODES.values():
+        assert "no tensors" in run("convert", "-i", source, "-o", tmp_path / "out", *mode, code=3).stderr
+    empty = {"empty": np.zeros((0, 2), np.float32)}
+    source = write_checkpoint(tmp_path / "nothing", empty)
     run("convert", "-i", source, "-o", tmp_path / "out", *DATA)
-    assert tensorport.load(tmp_path / "out") == {}
+    assert_tree(BARE["standard"](tmp_path / "out"), empty)
+    assert_tree(tensorport.load(tmp_path / "out"), empty)
     run("verify", "--model", tmp_path / "out", "--source", source)
 
 
@@ -280,7 +300,7 @@ def test_verify_and_inspect_know_every_output(
     assert "every byte re-derived" in run("verify", "--model", path, "--source", origin).stdout
     said = json.loads(run("inspect", path, "--json").stdout)
     assert said["format"] == "orbax"
-    assert len(said["tensors"]) == len(tree)
+    assert said["tensor_count"] == len(tree)
 
 
 def test_steps_and_items_are_verified_too(make: Make, source: Path):
@@ -386,20 +406,31 @@ QUANTISED = ["mxfp4-gptoss", "ct-nvfp4-bf16", "gptq-4bit-g32-sym-v2"]
 
 
 @pytest.mark.parametrize("name", QUANTISED)
-def test_decoded_weights_lie_beside_references(tmp_path: Path, name: str):
-    source = ROOT / "tests" / "data" / "quantised" / name
-    options = ("--dequantize", "--precision", "bfloat16", "--keep-dtype", "*norm*")
+def test_decoded_weights_lie_beside_references(tmp_path: Path, rng: np.random.Generator, name: str):
+    origin, source = ROOT / "tests" / "data" / "quantised" / name, tmp_path / "source"
+    tensors = {
+        name: Raw(view["dtype"], tuple(view["shape"]), bytes(view["data"]))
+        for name, view in safetensors.deserialize((origin / "model.safetensors").read_bytes())
+    }
+    norm = small_floats(rng, "BF16", (64, 32))
+    write_checkpoint(source, tensors | {"model.norm.weight": norm})
+    (source / "config.json").write_bytes((origin / "config.json").read_bytes())
+    options = ("--dequantize", "--precision", "bfloat16")
     run("convert", "-i", source, "-o", tmp_path / "plain", "--format", "safetensors", *options)
-    run("convert", "-i", source, "-o", tmp_path / "zero", *ZERO, "--min-chunk", "0", *options)
+    run("convert", "-i", source, "-o", tmp_path / "zero", *ZERO, *options)
     run("convert", "-i", source, "-o", tmp_path / "data", *DATA, *options)
     wanted = {name: np.asarray(array) for name, array in tensorport.load(tmp_path / "plain").items()}
+    assert_tree(wanted["model.norm.weight"], norm)
     for out in ("zero", "data"):
         assert_tree(BARE["standard"](tmp_path / out), wanted)
         assert_tree(tensorport.load(tmp_path / out), wanted)
         run("verify", "--model", tmp_path / out, "--source", source)
+    where = files_of(tmp_path / "zero")
+    assert where["model.norm.weight"] == {"model.safetensors"}
+    assert {"d/data-00001-of-00001"} in where.values()
 
 
-def test_a_gguf_free_quantised_model_passes_through(tmp_path: Path):
+def test_quantised_weights_pass_through(tmp_path: Path):
     source = ROOT / "tests" / "data" / "quantised" / "mxfp4-gptoss"
     run("convert", "-i", source, "-o", tmp_path / "zero", *ZERO)
     run("convert", "-i", source, "-o", tmp_path / "copy", "--format", "safetensors")
@@ -421,6 +452,17 @@ def test_compat_stores_what_older_readers_do_not_know_as_uint8(tmp_path: Path, r
     run("verify", "--model", tmp_path / "out", "--source", source)
 
 
+def test_the_example_restores_a_model(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setenv("TENSORPORT_BIN", str(command_path()))
+    example = importlib.import_module("orbax_restore")
+    example.main(str(source), str(tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert "arrays on 8 devices" in said
+
+
 # Two hosts
 
 HOST = """
@@ -440,6 +482,7 @@ for path in sys.argv[3:]:
     shapes = json.load(open(os.path.join(path, "manifest.json")))["arrays"]
     like = {row["path"][0]: jax.ShapeDtypeStruct(row["shape"], row["dtype"], sharding=NamedSharding(mesh, P("x")))
             for row in shapes}
+    ocp.StandardCheckpointer().restore(path, like)  # imports and the like are not to be counted
     before = read_bytes()
     found = ocp.StandardCheckpointer().restore(path, like)
     read = read_bytes() - before
@@ -460,7 +503,7 @@ def test_two_hosts_read_half_each(tmp_path: Path, rng: np.random.Generator):
     folders = [tmp_path / "data", tmp_path / "zero"]
     for folder, options in zip(folders, MODES.values(), strict=True):
         run("convert", "-i", source, "-o", folder, *options)
-    answers = [answer for answer in two_processes(HOST, *folders)]
+    answers = two_processes(HOST, *folders)
     total = sum(array.nbytes for array in arrays.values())
     for number, _ in enumerate(folders):
         starts: dict[str, set[int]] = {}

@@ -113,7 +113,8 @@ def test_arrays_come_sharded_on_each_axis(tmp_path: Path, mode: str) -> None:
 def test_levels_that_count_from_zero_are_lists(tmp_path: Path) -> None:
     expected = emit(tmp_path / "out", "lists")
     tree = ocp.StandardCheckpointer().restore(tmp_path / "out")
-    assert isinstance(tree["layers"], list) and len(tree["layers"]) == 12
+    assert isinstance(tree["layers"], list)
+    assert len(tree["layers"]) == 12
     assert isinstance(tree["gaps"], dict)
     check(tree, expected)
 

@@ -45,13 +45,15 @@ def write_chunked(
     tied: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """A folder with one file that holds all chunks, ours or the source's. `tied`: name -> the name it is one with."""
-    (folder / DATA).parent.mkdir(parents=True)
     content, rows = bytearray(), []
     for name, array in arrays.items():
         row = {"path": name.split(".") if tree != "flat" else [name], "dtype": array.dtype.name}
         row["shape"], row["extents"] = list(array.shape), []
         chunk, order = grids.get(name, (array.shape, None))
         axes = order if order is not None else list(range(array.ndim))
+        if len(chunk) < array.ndim:
+            rows.append(row)
+            continue
         if name in grids:
             row["chunk"] = list(chunk)
             if order is not None:
@@ -64,6 +66,7 @@ def write_chunked(
         rows.append(row)
     for name, other in (tied or {}).items():
         rows.append(next(row for row in rows if row["path"] == [other]) | {"path": [name]})
+    (folder / DATA).parent.mkdir(parents=True)
     file = {"name": SOURCE if linked else DATA, "size": len(content)} | ({"source": 0} if linked else {})
     (folder / file["name"]).write_bytes(content)
     document = {"format": "tensorport", "version": 1, "layout": "orbax", "tree": tree, "options": {"orbax": {}}}
@@ -93,6 +96,7 @@ GRIDS: dict[str, tuple[tuple[int, ...], tuple[int, ...], list[int] | None]] = {
     "heads": ((8, 3, 4), (8, 1, 4), [1, 2, 0]),
     "four": ((3, 4, 5, 6), (2, 4, 3, 5), [2, 0, 3, 1]),
     "empty": ((0, 3), (1, 3), None),
+    "empty.without.chunks": ((0, 3), (), None),
     "empty.inside": ((4, 0, 3), (2, 1, 3), [2, 1, 0]),
 }
 NAMES = ["BF16", "F32", "I8", "C64", "BOOL"]

@@ -39,6 +39,8 @@ x86_64*)
     # shellcheck disable=SC2086
     compile src/kernels/x86/avx2.c $avx2
     # shellcheck disable=SC2086
+    compile src/kernels/x86/avx2_codes.c $avx2
+    # shellcheck disable=SC2086
     compile src/kernels/x86/avx512.c $avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
     ;;
 aarch64*)

@@ -426,52 +426,72 @@ static float small_scale(unsigned round)
     return scale;
 }
 
-enum small_what { F8, F4, MXFP4 };
+enum small_what { F8, F4, MXFP4, MXFP4_EACH }; /* the first two as F32, the others as BF16 */
 
 struct small_call {
     const struct tp_kernels *k;
     enum small_what what;
     enum tp_f8_kind kind;
     float scale;
-    bool positive_zero;
+    bool positive_zero, high_nibbles;
 };
+
+static unsigned small_code(const struct small_call *c, const uint8_t *source, size_t i)
+{
+    if (c->what == F8)
+        return source[i];
+    return c->what == MXFP4_EACH ? (unsigned)source[i] >> (c->high_nibbles ? 4 : 0) & 15u
+                                 : (unsigned)source[i / 2] >> (i % 2 * 4) & 15u;
+}
+
+static void small_run(const struct small_call *c, const uint8_t *source, const uint8_t *exponents, size_t n, void *dst)
+{
+    switch (c->what) {
+    case F8:
+        c->k->f8_to_f32(dst, source, n, c->kind, c->scale);
+        break;
+    case F4:
+        c->k->f4_to_f32(dst, source, n, c->scale, c->positive_zero);
+        break;
+    case MXFP4:
+        c->k->mxfp4_to_bf16(dst, source, exponents, n, c->positive_zero);
+        break;
+    case MXFP4_EACH:
+        c->k->mxfp4_each_to_bf16(dst, source, exponents, n, c->high_nibbles, c->positive_zero);
+        break;
+    }
+}
 
 /* `n` values (of MXFP4: blocks) from `source`, and `exponents` */
 static bool check_small(const struct small_call *c, const uint8_t *source, const uint8_t *exponents, size_t n,
                         uint8_t *target, bool strange_mode)
 {
-    const size_t values = c->what == MXFP4 ? 32 * n : n;
-    uint32_t *want = (void *)expected_bytes;
+    const size_t values = c->what == MXFP4 ? 32 * n : n, item = c->what >= MXFP4 ? 2 : 4;
     for (size_t i = 0; i < values; i++) {
-        const unsigned code = c->what == F8 ? (unsigned)source[i] : (unsigned)source[i / 2] >> (i % 2 * 4) & 15u;
-        const double scale = c->what != MXFP4           ? (double)c->scale
-                             : exponents[i / 32] == 255 ? NAN
-                                                        : ldexp(1, exponents[i / 32] - 127);
-        want[i] = c->what == F8 ? product_bits(f8_value(code, c->kind), scale, code > 127)
-                                : f4_bits(code, scale, c->positive_zero);
+        const unsigned code = small_code(c, source, i);
+        const uint8_t exponent = c->what == MXFP4 ? exponents[i / 32] : c->what == MXFP4_EACH ? exponents[i] : 0;
+        const double scale = c->what < MXFP4 ? (double)c->scale : exponent == 255 ? NAN : ldexp(1, exponent - 127);
+        const uint32_t bits = c->what == F8 ? product_bits(f8_value(code, c->kind), scale, code > 127)
+                                            : f4_bits(code, scale, c->positive_zero);
+        const uint16_t upper = (uint16_t)(bits >> 16); /* as BF16, which is exact */
+        memcpy(expected_bytes + i * item, item == 2 ? (const void *)&upper : (const void *)&bits, item);
     }
-    guards_set(target, 4 * values);
-    for (size_t i = 0; i < 4 * values; i++)
+    guards_set(target, item * values);
+    for (size_t i = 0; i < item * values; i++)
         target[i] = (uint8_t)~expected_bytes[i];
     if (strange_mode)
         float_mode_set(true);
-    if (c->what == F8)
-        c->k->f8_to_f32((void *)target, source, n, c->kind, c->scale);
-    else if (c->what == F4)
-        c->k->f4_to_f32((void *)target, source, n, c->scale, c->positive_zero);
-    else
-        c->k->mxfp4_to_f32((void *)target, source, exponents, n, c->positive_zero);
+    small_run(c, source, exponents, n, target);
     bool good = !strange_mode || float_mode_is_strange();
     if (strange_mode)
         float_mode_set(false);
-    good = guards_hold(target, 4 * values) && good;
+    good = guards_hold(target, item * values) && good;
     for (size_t i = 0; i < values && good; i++) {
-        uint32_t got;
-        memcpy(&got, target + 4 * i, sizeof got);
-        good = got == want[i];
+        const uint64_t got = value_at(target, i, (unsigned)item), want = value_at(expected_bytes, i, (unsigned)item);
+        good = got == want;
         if (!good)
-            printf("# %d, kind %d, value %zu of %zu, scale %a: got %08" PRIx32 ", expected %08" PRIx32 "\n",
-                   (int)c->what, (int)c->kind, i, values, (double)c->scale, got, want[i]);
+            printf("# %d, kind %d, value %zu of %zu, scale %a: got %08" PRIx64 ", expected %08" PRIx64 "\n",
+                   (int)c->what, (int)c->kind, i, values, (double)c->scale, got, want);
     }
     return good;
 }
@@ -479,17 +499,20 @@ static bool check_small(const struct small_call *c, const uint8_t *source, const
 /* One call at a place, with codes of any kind, or only such as no level finds hard. */
 static bool small_call_at(struct small_call *c, size_t n, enum place place, size_t offset, unsigned round)
 {
-    static uint8_t exponents[1024];
-    const size_t bytes = c->what == F8 ? n : c->what == F4 ? n / 2 : 16 * n;
-    const size_t values = c->what == MXFP4 ? 32 * n : n;
+    static uint8_t exponent_bytes[4096 + 64];
+    uint8_t *exponents = exponent_bytes + offset % 64;
+    const size_t bytes = c->what == F4 ? n / 2 : c->what == MXFP4 ? 16 * n : n;
+    const size_t values = c->what == MXFP4 ? 32 * n : n, step = c->what >= MXFP4 ? 1 : 4;
     uint8_t *source = placed(source_region, bytes, place, offset);
-    uint8_t *target = placed(target_region, 4 * values, place, 4 * ((offset * 29 + n) % 16));
+    uint8_t *target =
+        placed(target_region, (c->what >= MXFP4 ? 2 : 4) * values, place, step * ((offset * 29 + n) % (64 / step)));
     for (size_t i = 0; i < bytes; i++)
         source[i] = (uint8_t)(random_u64() & (c->what == F8 && round % 2 ? 0xbb : 0xff));
-    for (size_t i = 0; c->what == MXFP4 && i < n; i++)
+    for (size_t i = 0; c->what >= MXFP4 && i < n; i++)
         exponents[i] = (uint8_t)(round % 2 ? 100 + random_below(60) : random_u64());
     c->scale = small_scale(round);
     c->positive_zero = random_below(2);
+    c->high_nibbles = random_below(2);
     return check_small(c, source, exponents, n, target, round % 7 == 0);
 }
 
@@ -509,7 +532,7 @@ static bool small_floats_are_decoded(struct small_call c)
 static bool every_small_float_is_decoded(const struct tp_kernels *k)
 {
     bool good = true;
-    uint8_t codes[256], exponent;
+    uint8_t codes[256], exponents[256];
     for (unsigned i = 0; i < 256; i++)
         codes[i] = (uint8_t)i;
     for (unsigned i = 0; i < 1024 && good; i++) {
@@ -522,10 +545,71 @@ static bool every_small_float_is_decoded(const struct tp_kernels *k)
         c.positive_zero = i % 2;
         good = good && check_small(&c, codes, NULL, 512, target, i % 4 > 1);
         c.what = MXFP4;
-        exponent = (uint8_t)(i / 4);
+        memset(exponents, (int)(i / 4), sizeof exponents);
         for (unsigned from = 0; from < 256 && good; from += 16)
-            good = check_small(&c, codes + from, &exponent, 1, target, i % 4 > 1);
+            good = check_small(&c, codes + from, exponents, 1, target, i % 4 > 1);
+        c.what = MXFP4_EACH;
+        c.high_nibbles = i / 2 % 2;
+        good = good && check_small(&c, codes, exponents, 256, target, i % 4 > 1);
     }
+    return good;
+}
+
+/* The scale that each group of codes has: like those of checkpoints, or of any kind. */
+static void fill_scales(float *scales, size_t count, unsigned round)
+{
+    for (size_t i = 0; i < count; i++)
+        scales[i] = small_scale(round % 2 ? 18 + 3 * (unsigned)i : (unsigned)random_below(60));
+}
+
+/* Two calls of the definition, for each group. */
+static void round_by_definition(uint8_t *dst, const uint8_t *source, size_t n, enum tp_f8_kind kind,
+                                const float *scales, size_t group, bool saturate, struct tp_stats *stats)
+{
+    static float values[4096];
+    for (size_t i = 0; i < n; i += group) {
+        const size_t count = n - i < group ? n - i : group;
+        scalar.f8_to_f32(values + i, source + i, count, kind, scales[i / group]);
+    }
+    scalar.cast[TP_KIND_F32][TP_KIND_BF16](dst, values, n, saturate, stats);
+}
+
+static bool f8_is_rounded(const struct tp_kernels *k, size_t n, enum place place, size_t offset, unsigned round)
+{
+    static const size_t groups[] = {1, 16, 31, 32, 100, 128, 129, 4096};
+    static float scales[4096];
+    const size_t group = groups[random_below(COUNT_OF(groups))];
+    const enum tp_f8_kind kind = (enum tp_f8_kind)random_below(TP_F8_KIND_COUNT);
+    const bool saturate = random_below(2), strange = round % 7 == 0;
+    struct tp_stats want = stats_before(round % 5 == 0), got = want;
+    uint8_t *source = placed(source_region, n, place, offset);
+    uint8_t *target = placed(target_region, 2 * n, place, (offset * 29 + n) % 64);
+    for (size_t i = 0; i < n; i++) /* any, no special ones, or all of one sign */
+        source[i] = (uint8_t)(random_u64() & (round % 3 == 0 ? 0xff : round % 3 == 1 ? 0xbb : 0x3b));
+    fill_scales(scales, n / group + 1, round);
+    round_by_definition(expected_bytes, source, n, kind, scales, group, saturate, &want);
+    for (size_t i = 0; i < 2 * n; i++)
+        target[i] = (uint8_t)~expected_bytes[i];
+    guards_set(target, 2 * n);
+    if (strange)
+        float_mode_set(true);
+    k->f8_to_bf16(target, source, n, kind, scales, group, saturate, &got);
+    const bool mode_is_kept = !strange || float_mode_is_strange();
+    if (strange)
+        float_mode_set(false);
+    return mode_is_kept && guards_hold(target, 2 * n) && memcmp(target, expected_bytes, 2 * n) == 0 &&
+           same_stats(&got, &want, "f8 -> bf16");
+}
+
+static bool f8_is_rounded_everywhere(const struct tp_kernels *k)
+{
+    bool good = true;
+    unsigned round = 0;
+    for (size_t n = 0; n < LENGTHS && good; n++)
+        for (size_t offset = 0; offset < 66 && good; offset++)
+            good = f8_is_rounded(k, n, offset < 64 ? AT_OFFSET : offset == 64 ? AT_START : AT_END, offset, round++);
+    for (unsigned i = 0; i < 1000 && good; i++)
+        good = f8_is_rounded(k, random_below(4097), i % 2 ? AT_OFFSET : AT_END, i % 64, i);
     return good;
 }
 
@@ -534,15 +618,56 @@ static void test_small_floats(const struct tp_kernels *k)
     static const char *const names[] = {"e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz"};
     const char *level = tp_level_name(k->level);
     char what[64];
-    report(every_small_float_is_decoded(k), level, "f8, f4, mxfp4 -> f32: every code, extreme scales");
+    report(every_small_float_is_decoded(k), level, "f8, f4 -> f32, mxfp4 -> bf16: every code, extreme scales");
     for (unsigned kind = 0; kind < TP_F8_KIND_COUNT; kind++) {
         (void)snprintf(what, sizeof what, "%s -> f32: lengths and offsets", names[kind]);
         report(small_floats_are_decoded((struct small_call){.k = k, .what = F8, .kind = (enum tp_f8_kind)kind}), level,
                what);
     }
+    report(f8_is_rounded_everywhere(k), level, "f8 -> bf16: as by way of f32, and so are the statistics");
     report(small_floats_are_decoded((struct small_call){.k = k, .what = F4}), level, "f4 -> f32: lengths and offsets");
     report(small_floats_are_decoded((struct small_call){.k = k, .what = MXFP4}), level,
-           "mxfp4 -> f32: lengths and offsets");
+           "mxfp4 -> bf16: lengths and offsets");
+    report(small_floats_are_decoded((struct small_call){.k = k, .what = MXFP4_EACH}), level,
+           "mxfp4, an exponent each -> bf16: lengths and offsets");
+}
+
+/* -- Transposition -- */
+
+static bool transposed_at(const struct tp_kernels *k, size_t rows, size_t columns, size_t src_gap, size_t dst_gap,
+                          enum place place, size_t offset)
+{
+    const size_t src_pitch = columns + src_gap, dst_pitch = rows + dst_gap;
+    const size_t src_bytes = rows && columns ? (rows - 1) * src_pitch + columns : 0;
+    const size_t dst_bytes = rows && columns ? (columns - 1) * dst_pitch + rows : 0;
+    uint8_t *source = placed(source_region, src_bytes, place, offset);
+    uint8_t *target = placed(target_region, dst_bytes, place, (offset * 29 + rows) % 64);
+    for (size_t i = 0; i < src_bytes; i++)
+        source[i] = (uint8_t)random_u64();
+    memset(expected_bytes, GUARD_BYTE, dst_bytes); /* what lies between the columns stays as it is */
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            expected_bytes[j * dst_pitch + i] = source[i * src_pitch + j];
+    memset(target, GUARD_BYTE, dst_bytes);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            target[j * dst_pitch + i] = (uint8_t)~expected_bytes[j * dst_pitch + i];
+    guards_set(target, dst_bytes);
+    k->transpose_bytes(target, dst_pitch, source, src_pitch, rows, columns);
+    return guards_hold(target, dst_bytes) && memcmp(target, expected_bytes, dst_bytes) == 0;
+}
+
+static bool bytes_are_transposed(const struct tp_kernels *k)
+{
+    bool good = true;
+    for (size_t rows = 0; rows < 70 && good; rows++)
+        for (size_t columns = 0; columns < 40 && good; columns++) {
+            const enum place place = (rows + columns) % 3 == 0   ? AT_OFFSET
+                                     : (rows + columns) % 3 == 1 ? AT_START
+                                                                 : AT_END;
+            good = transposed_at(k, rows, columns, random_below(20), random_below(80), place, random_below(64));
+        }
+    return good && transposed_at(k, 333, 257, 3, 5, AT_OFFSET, 7) && transposed_at(k, 128, 1440, 0, 64, AT_END, 0);
 }
 
 /* -- Statistics and the choice of a level -- */
@@ -571,7 +696,8 @@ static void test_choice(void)
     TP_EACH_CAST(IS_SET)
     for (unsigned i = 0; i < TP_KIND_COUNT; i++)
         all = all && k.measure[i] && !k.cast[i][i] && !k.cast[i][TP_KIND_F64];
-    report(all && k.unpack_f4 && k.f8_to_f32 && k.f4_to_f32 && k.mxfp4_to_f32 && k.count_not_bool && k.xxh3_update,
+    report(all && k.unpack_f4 && k.f8_to_f32 && k.f8_to_bf16 && k.f4_to_f32 && k.mxfp4_to_bf16 &&
+               k.mxfp4_each_to_bf16 && k.transpose_bytes && k.count_not_bool && k.xxh3_update,
            "choice", "fills every slot and no other");
     printf("# best level here: %s\n", tp_level_name(k.level));
 }
@@ -658,6 +784,7 @@ static void test_level(enum tp_level level, bool exhaustive)
     report(f4_is_unpacked(&k), tp_level_name(level), "unpack_f4");
     report(not_bools_are_counted(&k), tp_level_name(level), "count_not_bool");
     test_small_floats(&k);
+    report(bytes_are_transposed(&k), tp_level_name(level), "transpose_bytes");
     report(digests_are_interchangeable(&k), tp_level_name(level), "xxh3_update goes on from any level");
     if (level == TP_LEVEL_SCALAR)
         return;

@@ -48,7 +48,18 @@ static inline void decoding_close(struct decoding *x)
 
 static inline enum tp_status decode_run(struct decoding *x, uint64_t first, uint64_t count, float *dst)
 {
-    return x->d.scheme->decode(&x->d, &x->scratch, &x->kernels, first, count, dst, &x->err);
+    if (!x->d.scheme->decode_bf16)
+        return x->d.scheme->decode(&x->d, &x->scratch, &x->kernels, first, count, dst, &x->err);
+    const size_t size = (size_t)count * 2;
+    uint8_t *memory = malloc(size + 1), *values = memory + 1; /* it need not be aligned */
+    assert_non_null(memory);
+    enum tp_status status = x->d.scheme->decode_bf16(&x->d, &x->scratch, &x->kernels, first, count, values, &x->err);
+    for (size_t i = 0; !status && i < count; i++) {
+        const uint32_t bits = (uint32_t)values[2 * i] << 16 | (uint32_t)values[2 * i + 1] << 24;
+        memcpy(dst + i, &bits, sizeof bits);
+    }
+    free(memory);
+    return status;
 }
 
 /* All elements, malloc'd, `step` at a time, each piece in memory of just its size. */

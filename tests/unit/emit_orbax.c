@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* emit_orbax FOLDER OPTION...: an Orbax checkpoint without the pipeline, of plans made by hand: everything that needs no
- * arithmetic (refer_rows.h), all dtypes, odd names, lists. Its bytes are put where the layout says, one element after the
- * other. Beside it FOLDER.expect lists path, dtype, shape and bytes of every array, for tests/e2e/test_orbax_layout.py.
+/* emit_orbax FOLDER OPTION...: an Orbax checkpoint without the pipeline, of plans made by hand: everything that needs
+ * no arithmetic (refer_rows.h), all dtypes, odd names, lists. Its bytes are put where the layout says, one element
+ * after the other. Beside it FOLDER.expect lists path, dtype, shape and bytes of every array, for
+ * tests/e2e/test_orbax_layout.py.
  *
  * Options: zero-copy zarr3 no-ocdbt lists step v1 v2-rows (rows that need no zarr3) chunk=BYTES item=NAME */
 #include <stdio.h>
@@ -55,11 +56,12 @@ static void make_source(struct emitter *e)
 {
     row_source_init(&e->source, "model-00001-of-00002.safetensors");
     e->files[0] = e->source.file;
-    e->files[1] = (struct tp_file_info){.name = "model-00002-of-00002.safetensors", .size_bytes = BIG_DATA + 4 * BIG_ELEMS};
+    e->files[1] =
+        (struct tp_file_info){.name = "model-00002-of-00002.safetensors", .size_bytes = BIG_DATA + 4 * BIG_ELEMS};
     e->source.ck.files = e->files;
     e->source.ck.file_count = 2;
-    e->big_extent = (struct tp_extent){
-        .elem_count = BIG_ELEMS, .offset_bytes = BIG_DATA, .size_bytes = 4 * BIG_ELEMS, .file = 1};
+    e->big_extent =
+        (struct tp_extent){.elem_count = BIG_ELEMS, .offset_bytes = BIG_DATA, .size_bytes = 4 * BIG_ELEMS, .file = 1};
     e->big = e->source.tensors[0];
     e->big.extents = &e->big_extent;
     e->big.elem_count = BIG_ELEMS;
@@ -179,8 +181,8 @@ static void add_lists(struct emitter *e)
 static void add_names(struct emitter *e)
 {
     static const char *const names[] = {
-        "a.b.c", "with space", "slash/inside", "/first", "a//b", "..", "caf\xc3\xa9", "q\"uote'", "back\\slash",
-        "line\nbreak", "%20?#*", "_METADATA",
+        "a.b.c",       "with space", "slash/inside", "/first",      "a//b",   "..",
+        "caf\xc3\xa9", "q\"uote'",   "back\\slash",  "line\nbreak", "%20?#*", "_METADATA",
     };
     static const uint64_t shape[] = {3};
     for (size_t i = 0; i < TP_COUNT_OF(names); i++) {

@@ -128,6 +128,7 @@ static inline void expect_golden_matrix(const char *name, const struct tp_scheme
     const size_t out = (size_t)g.tensor->shape[transposed], in = (size_t)g.tensor->shape[!transposed];
     assert_int_equal(x.d.shape[0], out);
     assert_int_equal(x.d.shape[1], in);
+    assert_int_equal(x.d.elem_count, x.d.group->parameter_count);
     for (size_t step = 1 << 20; step > 0; step /= 31) {
         float *values = decode_all(&x, step);
         round_as(&x.kernels, g.tensor, values, in * out);

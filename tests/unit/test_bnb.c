@@ -121,13 +121,43 @@ static void expect_golden(const char *name, uint64_t step)
 static void values_are_those_of_bitsandbytes(void **state)
 {
     (void)state;
-    static const char *const names[] = {"bnb-fp4-f16",          "bnb-nf4-bs4096-bf16",
-                                        "bnb-nf4-nested-bf16",  "bnb-nf4-odd-nested-f16",
+    static const char *const names[] = {"bnb-fp4-f16",          "bnb-nf4-bf16",           "bnb-nf4-bs4096-bf16",
+                                        "bnb-nf4-nested-bf16",  "bnb-nf4-odd-nested-f16", "bnb-nf4-f16",
                                         "bnb-nf4-storage-bf16", "bnb-nf4-zeroblock-bf16"};
     static const uint64_t steps[] = {1 << 20, 1, 7, 63, 64, 129, 1000};
     for (size_t i = 0; i < TP_COUNT_OF(names); i++)
         for (size_t k = 0; k < TP_COUNT_OF(steps); k++)
             expect_golden(names[i], steps[k]);
+}
+
+/* The documents' tables: nf4, and fp4 in twelfths, whose code 8 is +0. */
+static void maps_of_the_packages_are_those_of_the_documents(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t bits[16];
+    } rows[] = {
+        {"bnb-nf4-bf16",
+         {0xbf800000, 0xbf3239b1, 0xbf066b30, 0xbeca32a0, 0xbe91a24d, 0xbe3d353f, 0xbdba7871, 0x00000000, 0x3da2faff,
+          0x3e24cae3, 0x3e7c04dd, 0x3ead033a, 0x3ee1a4b8, 0x3f1007ab, 0x3f3913b3, 0x3f800000}},
+        {"bnb-fp4-f16",
+         {0x00000000, 0x3baaaaab, 0x3f2aaaab, 0x3f800000, 0x3eaaaaab, 0x3f000000, 0x3e2aaaab, 0x3e800000, 0x00000000,
+          0xbbaaaaab, 0xbf2aaaab, 0xbf800000, 0xbeaaaaab, 0xbf000000, 0xbe2aaaab, 0xbe800000}},
+    };
+    for (size_t i = 0; i < TP_COUNT_OF(rows); i++) {
+        struct tp_checkpoint *ck = NULL;
+        uint32_t bits[16];
+        assert_int_equal(tp_checkpoint_open(&ck, data_path(rows[i].name, "model.safetensors"), NULL, NULL), TP_OK);
+        for (uint32_t k = 0; k < tp_checkpoint_tensor_count(ck); k++) {
+            const struct tp_tensor *t = tp_checkpoint_tensor(ck, k);
+            if (!strstr(t->name, ".quant_map"))
+                continue;
+            assert_int_equal(tp_tensor_read(ck, t, 0, 16, bits, NULL), TP_OK);
+            assert_memory_equal(bits, rows[i].bits, sizeof bits);
+        }
+        tp_checkpoint_close(ck);
+    }
 }
 
 /* ---- against the formula ---- */
@@ -528,6 +558,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_those_of_bitsandbytes),
+        cmocka_unit_test(maps_of_the_packages_are_those_of_the_documents),
         cmocka_unit_test(the_documents_vector_is_decoded),
         cmocka_unit_test(any_run_follows_the_formula),
         cmocka_unit_test(any_dtype_may_hold_the_bytes),

@@ -56,25 +56,25 @@ static void chunks_are_cut_along_the_first_axes(void **state)
         uint64_t chunk_bytes;
         uint64_t chunk[4];
     } cases[] = {
-        {{0}, 0, 4, 0, {0}},                                                 /* rank 0: nothing to cut */
-        {{4096}, 1, 2, 0, {4096}},                                           /* a norm */
-        {{4096, 4096}, 2, 2, 0, {256, 4096}},                                /* 32 MiB: 16 parts of 2 MiB */
-        {{32768, 8192}, 2, 2, 0, {2048, 8192}},                              /* 512 MiB: 16 parts of 32 MiB */
-        {{128256, 4096}, 2, 2, 0, {4008, 4096}},                             /* 1002 MiB: 32 parts */
-        {{50257, 768}, 2, 4, 0, {50257, 48}},                                /* an odd vocabulary: the next axis */
-        {{151666, 1024}, 2, 2, 0, {75833, 128}},                             /* one factor of two, then the next */
-        {{50257, 769}, 2, 4, 0, {50257, 769}},                               /* nothing divides: one chunk */
-        {{1048583}, 1, 4, 0, {1048583}},                                     /* a prime */
-        {{0, 4096}, 2, 2, 0, {1, 4096}},                                     /* no elements */
-        {{3, 0, 2}, 3, 4, 0, {3, 1, 2}},                                     /* likewise */
-        {{1, 1, 4096, 4096}, 4, 2, 0, {1, 1, 256, 4096}},                    /* axes of one index are passed over */
-        {{2, 3, 1024, 1024}, 4, 4, 0, {1, 3, 128, 1024}},                    /* 24 MiB: 16 parts, 2 x 8 */
-        {{1310720, 1024}, 2, 4, 0, {5120, 1024}},                            /* 5 GiB: 256 parts of 20 MiB */
-        {{5368709120}, 1, 1, 0, {20971520}},                                 /* likewise, in one axis */
-        {{4096, 4096}, 2, 2, 64 * MIB, {256, 4096}},                         /* larger ones are not asked for */
-        {{4096, 4096}, 2, 2, 256 * KIB, {32, 4096}},                         /* 128 parts */
-        {{6, 4}, 2, 4, 16, {3, 1}},                                          /* 96 bytes in 8 parts: 2 x 4 */
-        {{2, 2}, 2, 4, 1, {1, 1}},                                           /* never less than an element */
+        {{0}, 0, 4, 0, {0}},                              /* rank 0: nothing to cut */
+        {{4096}, 1, 2, 0, {4096}},                        /* a norm */
+        {{4096, 4096}, 2, 2, 0, {256, 4096}},             /* 32 MiB: 16 parts of 2 MiB */
+        {{32768, 8192}, 2, 2, 0, {2048, 8192}},           /* 512 MiB: 16 parts of 32 MiB */
+        {{128256, 4096}, 2, 2, 0, {4008, 4096}},          /* 1002 MiB: 32 parts */
+        {{50257, 768}, 2, 4, 0, {50257, 48}},             /* an odd vocabulary: the next axis */
+        {{151666, 1024}, 2, 2, 0, {75833, 128}},          /* one factor of two, then the next */
+        {{50257, 769}, 2, 4, 0, {50257, 769}},            /* nothing divides: one chunk */
+        {{1048583}, 1, 4, 0, {1048583}},                  /* a prime */
+        {{0, 4096}, 2, 2, 0, {1, 4096}},                  /* no elements */
+        {{3, 0, 2}, 3, 4, 0, {3, 1, 2}},                  /* likewise */
+        {{1, 1, 4096, 4096}, 4, 2, 0, {1, 1, 256, 4096}}, /* axes of one index are passed over */
+        {{2, 3, 1024, 1024}, 4, 4, 0, {1, 3, 128, 1024}}, /* 24 MiB: 16 parts, 2 x 8 */
+        {{1310720, 1024}, 2, 4, 0, {5120, 1024}},         /* 5 GiB: 256 parts of 20 MiB */
+        {{5368709120}, 1, 1, 0, {20971520}},              /* likewise, in one axis */
+        {{4096, 4096}, 2, 2, 64 * MIB, {256, 4096}},      /* larger ones are not asked for */
+        {{4096, 4096}, 2, 2, 256 * KIB, {32, 4096}},      /* 128 parts */
+        {{6, 4}, 2, 4, 16, {3, 1}},                       /* 96 bytes in 8 parts: 2 x 4 */
+        {{2, 2}, 2, 4, 1, {1, 1}},                        /* never less than an element */
     };
     for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
         uint64_t chunk[4] = {0};

@@ -70,6 +70,14 @@ static void a_silent_config_says_nothing(void **state)
     EXPECT("{\"quantization_config\":[1,{\"bits\":4}]}", NULL, UNSAID);
 }
 
+static void the_constants_of_pythons_json_stop_nobody(void **state)
+{
+    (void)state;
+    EXPECT("{\"a\":NaN,\"b\":[-Infinity],\"quantization_config\":{\"x\":Infinity,\"quant_method\":\"gptq\","
+           "\"bits\":NaN}}",
+           NULL, .method = "gptq", UNSAID);
+}
+
 static void gptq_says_which_packing_and_by_whom(void **state)
 {
     (void)state;
@@ -130,6 +138,98 @@ static void the_first_config_group_has_the_format(void **state)
            .method = "compressed-tensors", .format = "marlin-24", UNSAID);
 }
 
+/* -- several ways -- */
+
+static void expect_others(const char *config, const char *modelopt, const struct tp_quant_way *ways, size_t count)
+{
+    struct tp_checkpoint *ck = read_both(config, modelopt);
+    assert_int_equal(ck->quant.other_count, count);
+    assert_false(ck->quant.has_more);
+    for (size_t i = 0; i < count; i++) {
+        const struct tp_quant_way way = tp_quant_way_at(&ck->quant, i + 1);
+        assert_int_equal(way.bits, ways[i].bits);
+        assert_int_equal(way.group_size, ways[i].group_size);
+        assert_int_equal(way.block_rows, ways[i].block_rows);
+        assert_int_equal(way.block_columns, ways[i].block_columns);
+        assert_int_equal(way.sym, ways[i].sym);
+        expect_text(way.strategy, ways[i].strategy);
+        expect_text(way.format, ways[i].format);
+        expect_text(way.algo, ways[i].algo);
+    }
+    tp_checkpoint_close(ck);
+}
+#define EXPECT_OTHERS(config, modelopt, ...)                                    \
+    expect_others(config, modelopt, (const struct tp_quant_way[]){__VA_ARGS__}, \
+                  sizeof((const struct tp_quant_way[]){__VA_ARGS__}) / sizeof(struct tp_quant_way))
+
+static void overrides_of_gptqmodel_say_what_differs(void **state)
+{
+    (void)state;
+    EXPECT_OTHERS("{\"quantization_config\":{\"dynamic\":{"
+                  "\"+:.*gate.*\":{\"bits\":8,\"group_size\":64},"
+                  "\"model\\\\.layers\\\\.1\\\\..*\":{\"group_size\":-1},"
+                  "\"-:.*lm_head\":{\"bits\":3},"
+                  "\".*again.*\":{\"group_size\":64,\"bits\":8,\"desc_act\":true},"
+                  "\"+:.*same.*\":{\"bits\":4},\"+:.*none.*\":{},\"+:.*odd.*\":7,"
+                  "\"+:.*asym.*\":{\"sym\":false}},"
+                  "\"bits\":4,\"group_size\":128,\"sym\":true,\"quant_method\":\"gptq\"}}",
+                  NULL, {.bits = 8, .group_size = 64, .sym = 1}, {.bits = 4, .group_size = 0, .sym = 1},
+                  {.bits = 4, .group_size = 128, .sym = 0});
+    struct tp_checkpoint *ck = read_both("{\"quantization_config\":{\"bits\":4,\"dynamic\":null}}", NULL);
+    assert_int_equal(ck->quant.other_count, 0);
+    tp_checkpoint_close(ck);
+}
+
+static void every_config_group_is_a_way(void **state)
+{
+    (void)state;
+    EXPECT_OTHERS(
+        "{\"quantization_config\":{\"format\":\"mixed-precision\",\"config_groups\":{"
+        "\"group_0\":{\"format\":\"float-quantized\",\"weights\":{\"num_bits\":8,\"strategy\":"
+        "\"channel\",\"group_size\":null}},"
+        "\"group_1\":{\"weights\":{\"num_bits\":4,\"group_size\":16,\"strategy\":\"tensor_group\"},"
+        "\"format\":\"nvfp4-pack-quantized\"},"
+        "\"group_2\":{\"weights\":{\"num_bits\":8,\"strategy\":\"block\",\"block_structure\":[128,64]}}},"
+        "\"quant_method\":\"compressed-tensors\"}}",
+        NULL, {.bits = 4, .group_size = 16, .strategy = "tensor_group", .format = "nvfp4-pack-quantized", .sym = -1},
+        {.bits = 8,
+         .strategy = "block",
+         .block_rows = 128,
+         .block_columns = 64,
+         .format = "mixed-precision",
+         .sym = -1});
+}
+
+static void every_algo_of_a_layer_is_a_way(void **state)
+{
+    (void)state;
+    static const char layers[] = "{\"quantization\":{\"quant_algo\":\"MIXED_PRECISION\",\"quantized_layers\":{"
+                                 "\"model.layers.0.q\":{\"quant_algo\":\"FP8\"},"
+                                 "\"model.layers.0.k\":{\"quant_algo\":\"FP8\"},"
+                                 "\"model.layers.0.up\":{\"quant_algo\":\"NVFP4\",\"group_size\":16},"
+                                 "\"model.layers.0.v\":{\"quant_algo\":null}}}}";
+    EXPECT_OTHERS("{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"MIXED_PRECISION\","
+                  "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":8}},"
+                  "\"group_1\":{\"weights\":{\"num_bits\":4,\"group_size\":16}}}}}",
+                  layers, {.algo = "FP8", .sym = -1}, {.algo = "NVFP4", .group_size = 16, .sym = -1});
+    EXPECT_OTHERS(NULL, layers, {.algo = "FP8", .sym = -1}, {.algo = "NVFP4", .group_size = 16, .sym = -1});
+}
+
+static void more_ways_than_are_kept_are_noticed(void **state)
+{
+    (void)state;
+    char *text = malloc(1 << 20), *end = text;
+    end += snprintf(end, 100, "{\"quantization_config\":{\"bits\":4,\"quant_method\":\"gptq\",\"dynamic\":{");
+    for (unsigned i = 0; i < 5000; i++)
+        end += snprintf(end, 100, "%s\"+:%u\":{\"group_size\":%u}", i ? "," : "", i, i % (TP_QUANT_WAYS_MAX + 1) + 1);
+    memcpy(end, "}}}", 4);
+    struct tp_checkpoint *ck = read_both(text, NULL);
+    assert_int_equal(ck->quant.other_count, TP_QUANT_WAYS_MAX);
+    assert_true(ck->quant.has_more);
+    tp_checkpoint_close(ck);
+    free(text);
+}
+
 static void modelopts_own_file_counts_where_config_json_is_silent(void **state)
 {
     (void)state;
@@ -178,10 +278,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_silent_config_says_nothing),
+        cmocka_unit_test(the_constants_of_pythons_json_stop_nobody),
         cmocka_unit_test(gptq_says_which_packing_and_by_whom),
         cmocka_unit_test(awq_says_its_version_and_its_zero_points),
         cmocka_unit_test(a_block_is_a_list_of_two_numbers),
         cmocka_unit_test(the_first_config_group_has_the_format),
+        cmocka_unit_test(overrides_of_gptqmodel_say_what_differs),
+        cmocka_unit_test(every_config_group_is_a_way),
+        cmocka_unit_test(every_algo_of_a_layer_is_a_way),
+        cmocka_unit_test(more_ways_than_are_kept_are_noticed),
         cmocka_unit_test(modelopts_own_file_counts_where_config_json_is_silent),
         cmocka_unit_test(half_a_file_is_a_note_and_no_fact),
         cmocka_unit_test(odd_values_are_no_facts),

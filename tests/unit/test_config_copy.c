@@ -87,6 +87,24 @@ static void under_text_config_it_is_left_out_too(void **state)
                   "{\n  \"text_config\": [\n    {\n      \"quantization_config\": 1\n    }\n  ]\n}");
 }
 
+static void what_deepseek_v4_and_mlx_say_of_codes_is_left_out_too(void **state)
+{
+    expect_change(*state, "{\"expert_dtype\":\"fp4\",\"a\":1,\"quantization_config\":{\"expert_dtype\":\"fp4\"}}",
+                  "{\n  \"a\": 1\n}");
+    expect_change(*state,
+                  "{\"quantization\":{\"group_size\":64,\"bits\":4,\"lm_head\":false},\"vision\":{\"quantization\":1},"
+                  "\"text_config\":{\"quantization\":{\"bits\":4},\"expert_dtype\":\"fp8\",\"b\":2}}",
+                  "{\n  \"vision\": {\n    \"quantization\": 1\n  },\n  \"text_config\": {\n    \"b\": 2\n  }\n}");
+}
+
+static void pythons_constants_are_copied_as_they_are(void **state)
+{
+    expect_change(*state,
+                  "{\"a\":NaN,\"quantization_config\":{\"damp\":Infinity,\"x\":[NaN]},\"b\":[Infinity,-Infinity,1]}",
+                  "{\n  \"a\": NaN,\n  \"b\": [\n    Infinity,\n    -Infinity,\n    1\n  ]\n}");
+    expect_change(*state, "{\"quantization_config\":NaN}", "{}");
+}
+
 static void the_rest_keeps_its_order_and_its_text(void **state)
 {
     expect_change(
@@ -112,7 +130,8 @@ static void a_malformed_config_is_copied_byte_for_byte(void **state)
                                         "{\"quantization_config\":{\"bits\":4}",
                                         "{\"quantization_config\":{}} x",
                                         "{\"quantization_config\":{},}",
-                                        "{\"quantization_config\":NaN}",
+                                        "{\"quantization_config\":nan}",
+                                        "{\"quantization_config\":-NaN}",
                                         "{\"quantization_config\":1,\"s\":\"\\ud800\"}",
                                         "\xef\xbb\xbf{\"quantization_config\":1}",
                                         "{\"quantization_config\":1,\"s\":\"\xff\"}"};
@@ -169,6 +188,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_quantisation_says_is_left_out),
         cmocka_unit_test(under_text_config_it_is_left_out_too),
+        cmocka_unit_test(what_deepseek_v4_and_mlx_say_of_codes_is_left_out_too),
+        cmocka_unit_test(pythons_constants_are_copied_as_they_are),
         cmocka_unit_test(the_rest_keeps_its_order_and_its_text),
         cmocka_unit_test(a_config_without_quantisation_is_copied_byte_for_byte),
         cmocka_unit_test(a_malformed_config_is_copied_byte_for_byte),

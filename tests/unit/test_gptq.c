@@ -168,6 +168,159 @@ static void what_does_not_fit_the_scratch_decodes_in_bands(void **state)
         expect_model(&shapes[i]);
 }
 
+/* -- several ways -- */
+
+#define DYNAMIC                                                                                                 \
+    ",\"dynamic\":{\"+:.*gate.*\":{\"bits\":8,\"group_size\":64},\".*down.*\":{\"bits\":2},\"-:.*lm_head\":{}," \
+    "\"+:.*v_proj\":{\"bits\":3,\"group_size\":-1}}"
+
+/* Which module matches which expression is not asked: what its tensors are is. */
+static void modules_may_have_bits_and_groups_of_their_own(void **state)
+{
+    static const struct shape shapes[] = {
+        {4, 128, 64, 32, false, false, V2(4, 32) DYNAMIC, 0},  {8, 128, 64, 64, true, false, V2(4, 32) DYNAMIC, 0},
+        {8, 128, 64, 64, false, true, V1(4, 32) DYNAMIC, 1},   {2, 128, 64, 32, false, true, V2(4, 32) DYNAMIC, 0},
+        {3, 128, 64, 128, false, false, V2(4, 32) DYNAMIC, 0}, {4, 128, 64, 32, true, false, V1(4, 32) DYNAMIC, 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(shapes); i++)
+        expect_model(&shapes[i]);
+}
+
+static void a_module_that_fits_no_way_or_two_is_refused(void **state)
+{
+    static const struct {
+        struct shape shape;
+        const char *texts[2];
+    } cases[] = {
+        {{4, 128, 64, 64, false, false, V2(4, 32) DYNAMIC, 0},
+         {"none of the 4 ways", "(4 bits, groups of 32; 8 bits, "}},
+        {{4, 96, 64, 64, false, true, V2(4, 64) ",\"dynamic\":{\"a\":{\"group_size\":48}}", 0},
+         {"more than one of the 2 ways", "4 bits, groups of 48"}},
+    };
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
+        struct model m;
+        char config[512];
+        model_make(&m, &cases[i].shape);
+        snprintf(config, sizeof config, CONFIG(",%s"), cases[i].shape.facts);
+        REFUSED(config, m.parts, &tp_scheme_gptq, TP_ERR_FORMAT, cases[i].texts[0], cases[i].texts[1], STEM ".scales");
+        model_free(&m);
+    }
+    /* with g_idx the groups need no telling */
+    expect_model(&(struct shape){4, 96, 64, 64, false, false, V2(4, 64) ",\"dynamic\":{\"a\":{\"group_size\":48}}", 0});
+    expect_model(&(struct shape){4, 96, 64, 48, false, false, V2(4, 64) ",\"dynamic\":{\"a\":{\"group_size\":48}}", 0});
+}
+
+/* -- zero points that are not there, or not sure -- */
+
+static void symmetric_weights_need_no_zero_points(void **state)
+{
+    static const uint32_t codes[] = {0xfe983210u, 0xfe983210u};
+    static const uint16_t scales[] = {0x3c00, 0x4000};
+    static const float want[] = {-8, -7, -6, -5, 0, 1, 6, 7, -16, -14, -12, -10, 0, 2, 12, 14};
+    static const struct part parts[] = {
+        {STEM ".qweight", "I32", "[1,2]", codes, 8}, {STEM ".scales", "F16", "[1,2]", scales, 4}, {0}};
+    static const char *const configs[] = {
+        CONFIG(",\"bits\":4,\"sym\":true"),
+        CONFIG(",\"bits\":4,\"sym\":true,\"checkpoint_format\":\"gptq_v2\""),
+        CONFIG(",\"bits\":8,\"sym\":false,\"dynamic\":{\"+:x\":{\"bits\":4,\"sym\":true}}"),
+    };
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(configs); i++) {
+        struct packing p;
+        if (packing_open(&p, configs[i], parts, &tp_scheme_gptq, (struct tp_decode_options){0}))
+            fail_msg("%s", p.x.err.message);
+        assert_int_equal(p.x.d.doubts, 0);
+        expect_values(&p.x, want);
+        packing_close(&p);
+    }
+    REFUSED(CONFIG(",\"bits\":4"), parts, &tp_scheme_gptq, TP_ERR_FORMAT, "qzeros", "sym", STEM ".scales");
+    REFUSED(CONFIG(",\"bits\":4,\"sym\":false"), parts, &tp_scheme_gptq, TP_ERR_FORMAT, "qzeros", "sym");
+}
+
+static void what_is_assumed_of_zero_points_is_noticed(void **state)
+{
+#define BITS4 ",\"bits\":4"
+#define BY(package) ",\"meta\":{\"quantizer\":[\"" package "\"]}"
+#define SAYS(format) ",\"checkpoint_format\":\"" format "\""
+    static const struct {
+        const char *config;
+        uint32_t zeros;
+        unsigned doubts;
+    } cases[] = {
+        {CONFIG(BITS4), 0x77777777u, 0},
+        {CONFIG(BITS4 SAYS("gptq")), 0x77777777u, 0},
+        {CONFIG(BITS4 SAYS("gptq")), 0x12345678u, 0},
+        {CONFIG(BITS4 SAYS("gptq_v2")), 0x88888888u, 0},
+        {CONFIG(BITS4 SAYS("gptq_v2")), 0xf2345678u, 0},
+        {CONFIG(BITS4), 0x12345678u, 1u << TP_DOUBT_ZEROS_UNSAID},
+        {CONFIG(BITS4), 0x88888888u, 1u << TP_DOUBT_ZEROS_LIKE_V2},
+        {CONFIG(BITS4 SAYS("gptq")), 0x88888888u, 1u << TP_DOUBT_ZEROS_LIKE_V2},
+        {CONFIG(BITS4 SAYS("gptq_v2")), 0x77777777u, 1u << TP_DOUBT_ZEROS_LIKE_V1},
+        {CONFIG(BITS4 SAYS("gptq")), 0x123f5678u, 1u << TP_DOUBT_ZEROS_BORROW},
+        {CONFIG(BITS4 SAYS("gptq")), 0xf2345678u, 0}, /* nothing lies above it */
+        {CONFIG(BITS4 SAYS("gptq") BY("auto_gptq:0.7")), 0x1234567fu, 1u << TP_DOUBT_ZEROS_BORROW},
+        {CONFIG(BITS4 SAYS("gptq") BY("gptqmodel:7.7.0")), 0x1234567fu, 0},
+        {CONFIG(",\"bits\":8" SAYS("gptq")), 0x7f7f7f7fu, 0},
+        {CONFIG(",\"bits\":8" SAYS("gptq")), 0x80808080u, 1u << TP_DOUBT_ZEROS_LIKE_V2},
+        {CONFIG(",\"bits\":8" SAYS("gptq")), 0x12ff3456u, 1u << TP_DOUBT_ZEROS_BORROW},
+    };
+    static const uint32_t codes[8];
+    static const uint16_t scales[8];
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
+        const bool eight = strstr(cases[i].config, "\"bits\":8") != NULL;
+        const struct part parts[] = {{STEM ".qweight", "I32", eight ? "[1,4]" : "[1,8]", codes, eight ? 16 : 32},
+                                     {STEM ".qzeros", "I32", "[1,1]", &cases[i].zeros, 4},
+                                     {STEM ".scales", "F16", eight ? "[1,4]" : "[1,8]", scales, eight ? 8 : 16},
+                                     {0}};
+        struct packing p;
+        if (packing_open(&p, cases[i].config, parts, &tp_scheme_gptq, (struct tp_decode_options){0}))
+            fail_msg("%s", p.x.err.message);
+        if (p.x.d.doubts != cases[i].doubts)
+            fail_msg("%zu: doubts %x, not %x", i, p.x.d.doubts, cases[i].doubts);
+        packing_close(&p);
+    }
+}
+
+/* Three words of 3 bits, as gptqmodel writes them for symmetric weights. */
+static void three_bits_cross_words_in_zero_points_too(void **state)
+{
+    static const struct {
+        uint32_t zeros[3];
+        const char *format;
+        unsigned doubts;
+    } cases[] = {
+        {{0x24924924u, 0x49249249u, 0x92492492u}, "gptq_v2", 0},
+        {{0xdb6db6dbu, 0xb6db6db6u, 0x6db6db6du}, "gptq", 0},
+        {{0x24924924u, 0x49249249u, 0x92492492u}, "gptq", 1u << TP_DOUBT_ZEROS_LIKE_V2},
+        {{0xdb6db6dbu, 0xb6db6db6u, 0x6db6db6du}, "gptq_v2", 1u << TP_DOUBT_ZEROS_LIKE_V1},
+    };
+    static const uint32_t codes[96];
+    uint16_t scales[32];
+    float want[1024];
+    (void)state;
+    for (size_t i = 0; i < 32; i++)
+        scales[i] = 0x3c00;
+    for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
+        const struct part parts[] = {{STEM ".qweight", "I32", "[3,32]", codes, 384},
+                                     {STEM ".qzeros", "I32", "[1,3]", cases[i].zeros, 12},
+                                     {STEM ".scales", "F16", "[1,32]", scales, 64},
+                                     {0}};
+        char config[256];
+        struct packing p;
+        const int zero = !cases[i].doubts ? 4 : cases[i].doubts == 1u << TP_DOUBT_ZEROS_LIKE_V2 ? 5 : 3;
+        for (size_t k = 0; k < 1024; k++)
+            want[k] = (float)-zero;
+        snprintf(config, sizeof config, CONFIG(",\"bits\":3,\"checkpoint_format\":\"%s\""), cases[i].format);
+        assert_int_equal(packing_open(&p, config, parts, &tp_scheme_gptq, (struct tp_decode_options){0}), TP_OK);
+        assert_int_equal(p.x.d.doubts, cases[i].doubts);
+        expect_values(&p.x, want);
+        packing_close(&p);
+    }
+}
+
 /* -- vectors -- */
 
 /* Values 0 1 2 3 8 9 14 15, one scale, stored zero points of eight equal outputs. */
@@ -433,6 +586,11 @@ int main(void)
         cmocka_unit_test(every_shape_decodes_by_the_formula),
         cmocka_unit_test(bits_and_groups_that_are_not_declared_are_seen),
         cmocka_unit_test(what_does_not_fit_the_scratch_decodes_in_bands),
+        cmocka_unit_test(modules_may_have_bits_and_groups_of_their_own),
+        cmocka_unit_test(a_module_that_fits_no_way_or_two_is_refused),
+        cmocka_unit_test(symmetric_weights_need_no_zero_points),
+        cmocka_unit_test(what_is_assumed_of_zero_points_is_noticed),
+        cmocka_unit_test(three_bits_cross_words_in_zero_points_too),
         cmocka_unit_test(the_documents_vector_decodes),
         cmocka_unit_test(a_stored_zero_point_of_all_ones_is_zero),
         cmocka_unit_test(f16_first_rounds_twice),

@@ -187,6 +187,22 @@ static void packed_integers_follow_the_declared_bits(void **state)
     EXPECT(three, 0, ((struct tp_quant_facts){.bits = 3, .group_size = 4711}), NULL, "pack-quantized", "m", 1173, 3);
 }
 
+static void of_several_ways_the_one_that_fits_counts(void **state)
+{
+    (void)state;
+    static const struct tp_quant_way others[] = {{.bits = 8, .group_size = 64}, {.bits = 4, .group_size = 32}};
+    static const struct entry packed4[] = {{"m.weight_packed", TP_I32, 2, {27, 12}},
+                                           {"m.weight_scale", TP_BF16, 2, {27, 3}}};
+    static const struct entry packed8[] = {{"m.weight_packed", TP_I32, 2, {27, 48}},
+                                           {"m.weight_scale", TP_BF16, 2, {27, 3}}};
+    static const struct entry gptq8[] = {
+        {"m.qweight", TP_I32, 2, {25, 64}}, {"m.scales", TP_F16, 2, {2, 64}}, {"m.g_idx", TP_I32, 1, {98}}};
+    const struct tp_quant_facts facts = {.bits = 3, .group_size = 128, .others = others, .other_count = 2};
+    EXPECT(packed4, 0, facts, NULL, "pack-quantized", "m", 27 * 96, 2);
+    EXPECT(packed8, 0, facts, NULL, "pack-quantized", "m", 27 * 192, 2);
+    EXPECT(gptq8, 0, facts, "gptq", "gptq", "m", 98 * 64, 3);
+}
+
 static void gptq_and_awq_share_names_and_are_told_apart_by_shapes(void **state)
 {
     (void)state;
@@ -369,6 +385,7 @@ int main(void)
         cmocka_unit_test(int8_is_one_value_a_code),
         cmocka_unit_test(four_bit_floats_are_told_apart_by_their_scales),
         cmocka_unit_test(packed_integers_follow_the_declared_bits),
+        cmocka_unit_test(of_several_ways_the_one_that_fits_counts),
         cmocka_unit_test(gptq_and_awq_share_names_and_are_told_apart_by_shapes),
         cmocka_unit_test(bitsandbytes_is_known_by_its_quant_state),
         cmocka_unit_test(mlx_has_a_scale_and_a_bias_for_each_group),

@@ -192,6 +192,46 @@ static void invalid_text_is_refused_with_its_place(void **state)
     }
 }
 
+static void pythons_constants_are_numbers_where_that_is_asked_for(void **state)
+{
+    static const struct {
+        const char *text;
+        double value; /* 0: refused */
+    } cases[] = {{"NaN", NAN},
+                 {"Infinity", INFINITY},
+                 {"-Infinity", -INFINITY},
+                 {"-NaN", 0},
+                 {"nan", 0},
+                 {"NaN1", 0},
+                 {"Infinit", 0},
+                 {"+Infinity", 0},
+                 {"inf", 0},
+                 {"-Inf", 0},
+                 {"[1e999]", 0},
+                 {"N", 0},
+                 {"-", 0},
+                 {"1.5", 1.5},
+                 {"-I", 0}};
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
+        struct tp_json *json;
+        struct tp_json_token t, end;
+        assert_int_equal(tp_json_open_text(&json, cases[i].text, strlen(cases[i].text), "text", 64, NULL), TP_OK);
+        tp_json_allow_constants(json);
+        enum tp_status status = tp_json_next(json, &t, NULL);
+        if (cases[i].value != 0) {
+            assert_int_equal(status, TP_OK);
+            assert_int_equal(t.type, TP_JSON_NUMBER);
+            assert_string_equal(t.text, cases[i].text);
+            assert_true(isnan(cases[i].value) ? isnan(t.number_value) : t.number_value == cases[i].value);
+        }
+        while (!status && t.type != TP_JSON_END && !(status = tp_json_next(json, &end, NULL)))
+            t = end;
+        assert_int_equal(status, cases[i].value != 0 ? TP_OK : TP_ERR_FORMAT);
+        tp_json_close(json);
+    }
+}
+
 static void a_text_may_be_null_bytes(void **state)
 {
     (void)state;
@@ -238,7 +278,8 @@ static void strings_have_a_limit_and_may_be_cut(void **state)
                                           {"\"abcde\"", "abcd"},
                                           {"\"abc\xc3\xa9\"", "abc"},
                                           {"\"ab\xc3\xa9x\"", "ab\xc3\xa9"},
-                                          {"\"\\u20acab\"", "\xe2\x82\xac"}};
+                                          {"\"\\u20acab\"", "\xe2\x82\xac"
+                                                            "a"}};
     for (size_t i = 0; i < TP_COUNT_OF(rows); i++) {
         struct tp_json *json;
         struct tp_json_token t;
@@ -497,6 +538,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_text_gives_its_tokens),
         cmocka_unit_test(invalid_text_is_refused_with_its_place),
+        cmocka_unit_test(pythons_constants_are_numbers_where_that_is_asked_for),
         cmocka_unit_test(a_text_may_be_null_bytes),
         cmocka_unit_test(an_escaped_nul_is_told),
         cmocka_unit_test(nesting_ends_at_127_levels),

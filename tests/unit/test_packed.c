@@ -289,6 +289,112 @@ static void the_documents_vectors_decode(void **state)
     packing_close(&p);
 }
 
+/* Its package computes in the scales' dtype, but the option is of GPTQ and AWQ: here it would round twice. */
+static void f16_first_is_not_of_this_scheme(void **state)
+{
+    static const uint32_t word = 0xfba98710u;
+    static const uint16_t scale = 0x2201; /* eleven significant bits */
+    static const int64_t shape[] = {1, 8};
+    const struct part parts[] = {{STEM ".weight_packed", "I32", "[1,1]", &word, 4},
+                                 {STEM ".weight_scale", "F16", "[1,1]", &scale, 2},
+                                 {STEM ".weight_shape", "I64", "[2]", shape, 16},
+                                 {0}};
+    static const int codes[] = {-8, -7, -1, 0, 1, 2, 3, 7};
+    float want[8];
+    struct packing p;
+    (void)state;
+    for (size_t i = 0; i < 8; i++)
+        want[i] = (float)codes[i] * ldexpf(1024 + 0x201, -17);
+    assert_int_equal(packing_open(&p, CONFIG("\"num_bits\":4"), parts, &tp_scheme_pack_quantized,
+                                  (struct tp_decode_options){.f16_first = true}),
+                     TP_OK);
+    expect_values(&p.x, want);
+    packing_close(&p);
+}
+
+/* -- several config groups -- */
+
+#define GROUP(name, format, weights) "\"" name "\":{\"format\":\"" format "\",\"weights\":{" weights "}}"
+#define GROUPS(...)                                                                                     \
+    "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\"," \
+    "\"config_groups\":{" __VA_ARGS__ "}}}"
+#define W4 GROUP("group_1", "pack-quantized", "\"num_bits\":4,\"group_size\":32,\"strategy\":\"group\"")
+#define W8 GROUP("group_2", "pack-quantized", "\"num_bits\":8,\"strategy\":\"channel\"")
+#define FP8 GROUP("group_0", "float-quantized", "\"num_bits\":8,\"strategy\":\"channel\"")
+
+static void the_tensors_tell_which_config_group_they_are_of(void **state)
+{
+    static const struct shape shapes[] = {
+        {4, false, 0, 20, 96, 32, PACKED, ONE_A_GROUP, false, false},
+        {8, false, 0, 20, 96, 96, SYMMETRIC, ONE_A_GROUP, false, false},
+        {8, false, 3, 20, 90, 90, AS_I8, ONE_A_GROUP, false, false},
+    };
+    static const char *const configs[] = {GROUPS(FP8 "," W4 "," W8), GROUPS(W8 "," W4)};
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(shapes) * TP_COUNT_OF(configs); i++) {
+        const struct shape *s = &shapes[i / TP_COUNT_OF(configs)];
+        struct model m;
+        struct packing p;
+        model_make(&m, s);
+        if (packing_open(&p, configs[i % TP_COUNT_OF(configs)], m.parts, &tp_scheme_pack_quantized,
+                         (struct tp_decode_options){0}))
+            fail_msg("%zu: %s", i, p.x.err.message);
+        assert_int_equal(p.x.d.elem_count, p.x.d.group->parameter_count);
+        expect_values(&p.x, m.want);
+        packing_close(&p);
+        model_free(&m);
+    }
+}
+
+static void what_is_of_no_config_group_is_refused(void **state)
+{
+    static const struct shape shapes[] = {
+        {8, false, 0, 20, 96, 32, PACKED, ONE_A_GROUP, false, false},
+        {4, false, 0, 20, 96, 96, SYMMETRIC, ONE_A_GROUP, false, false},
+        {2, false, 0, 20, 96, 32, SYMMETRIC, ONE_A_GROUP, false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < TP_COUNT_OF(shapes); i++) {
+        struct model m;
+        model_make(&m, &shapes[i]);
+        REFUSED(GROUPS(FP8 "," W4 "," W8), m.parts, &tp_scheme_pack_quantized, TP_ERR_FORMAT, "none of the 3 ways",
+                "4 bits, groups of 32", STEM ".weight_scale");
+        model_free(&m);
+    }
+    /* one scale a row, and config.json says so, but there are three */
+    struct model m;
+    model_make(&m, &shapes[0]);
+    REFUSED(GROUPS(W8), m.parts, &tp_scheme_pack_quantized, TP_ERR_FORMAT, "need 1 scales in a row, not 3");
+    model_free(&m);
+}
+
+/* -- counting -- */
+
+/* By headers alone where groups tell, by weight_shape where they do not. */
+static void parameters_are_counted_without_padding(void **state)
+{
+    (void)state;
+    for (unsigned bits = 1; bits <= 8; bits++)
+        for (size_t in = 1; in <= 70; in += 3) {
+            const struct shape shapes[] = {{bits, false, 0, 64, in, in, SYMMETRIC, ONE_A_GROUP, false, false},
+                                           {bits, true, 2, 64, in, in, AS_I8, ONE_A_MATRIX, false, false},
+                                           {bits, false, 0, 64, in * 4, in, PACKED, ONE_A_GROUP, false, true}};
+            for (size_t i = 0; i < TP_COUNT_OF(shapes); i++) {
+                struct model m;
+                struct packing p;
+                char config[256];
+                model_make(&m, &shapes[i]);
+                snprintf(config, sizeof config, CONFIG("\"num_bits\":%u"), bits);
+                const enum tp_status status = packing_open(&p, shapes[i].undeclared ? NULL : config, m.parts,
+                                                           &tp_scheme_pack_quantized, (struct tp_decode_options){0});
+                assert_int_equal(p.x.d.group->parameter_count, m.rows * shapes[i].in);
+                assert_true(status || p.x.d.elem_count == m.rows * shapes[i].in);
+                packing_close(&p);
+                model_free(&m);
+            }
+        }
+}
+
 static void an_order_with_a_minus_one_is_no_order(void **state)
 {
     struct model m;
@@ -432,6 +538,10 @@ int main(void)
         cmocka_unit_test(where_both_ways_fit_the_codes_the_zero_points_tell),
         cmocka_unit_test(what_does_not_fit_the_scratch_decodes_in_bands),
         cmocka_unit_test(the_documents_vectors_decode),
+        cmocka_unit_test(f16_first_is_not_of_this_scheme),
+        cmocka_unit_test(the_tensors_tell_which_config_group_they_are_of),
+        cmocka_unit_test(what_is_of_no_config_group_is_refused),
+        cmocka_unit_test(parameters_are_counted_without_padding),
         cmocka_unit_test(an_order_with_a_minus_one_is_no_order),
         cmocka_unit_test(a_nan_scale_or_a_zero_point_that_is_no_number_is_refused),
         cmocka_unit_test(what_disagrees_is_refused_with_both),

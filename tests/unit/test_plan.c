@@ -108,7 +108,7 @@ static void walk(const struct tp_array *a, const uint32_t *const *sources, uint3
         struct tp_run run;
         assert_true(tp_array_run_at(a, at, limit, &run));
         assert_true(run.elem_count > 0 && run.elem_count <= limit);
-        memcpy(out + at, sources[run.logical] + run.src_elem, run.elem_count * sizeof *out);
+        memcpy(out + at, sources[run.piece->logical] + run.src_elem, run.elem_count * sizeof *out);
         at += run.elem_count;
     }
 }
@@ -158,6 +158,30 @@ static void strided_pieces_transpose_stack_and_interleave(void **state)
                 assert_int_equal(out[(r * 2 + m) * C + c], sources[m][r * C + c]);
 }
 
+static void names_that_decoding_would_give_twice_are_refused(void **state)
+{
+    static const char header[] = "{\"w_blocks\":{\"dtype\":\"U8\",\"shape\":[1,1,1,16],\"data_offsets\":[0,16]},"
+                                 "\"w_scales\":{\"dtype\":\"U8\",\"shape\":[1,1,1],\"data_offsets\":[16,17]},"
+                                 "\"w\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[17,20]}}";
+    (void)state;
+    struct scratch s;
+    scratch_make(&s);
+    scratch_safetensors(&s, "model.safetensors", header, 20, "", 0);
+    for (int i = 0; i < 4; i++) {
+        struct tp_conversion *cv = NULL;
+        struct tp_error err = {.code = TP_OK};
+        struct tp_convert_options options = {.input = s.path, .output = scratch_at(&s, "out"), .dequantize = i < 2};
+        options.format = i % 2 ? TP_OUTPUT_SAFETENSORS : TP_OUTPUT_FLAX_MSGPACK;
+        assert_int_equal(tp_conversion_prepare(&cv, &options, &err), i < 2 ? TP_ERR_UNSUPPORTED : TP_OK);
+        if (i < 2) {
+            assert_non_null(strstr(err.message, "'w_blocks'"));
+            assert_non_null(strstr(err.message, "'w'"));
+        }
+        tp_conversion_free(cv);
+    }
+    scratch_remove(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +191,7 @@ int main(void)
         cmocka_unit_test(files_are_balanced),
         cmocka_unit_test(a_straight_piece_is_one_run),
         cmocka_unit_test(strided_pieces_transpose_stack_and_interleave),
+        cmocka_unit_test(names_that_decoding_would_give_twice_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,8 +26,7 @@ struct fixture {
 static void set_up(struct fixture *f, const struct row *r)
 {
     row_source_init(&f->source, "model.safetensors");
-    f->plan = (struct tp_plan){
-        .logicals = f->source.logicals, .logical_count = ROW_TENSORS, .source = &f->source.ck};
+    f->plan = (struct tp_plan){.logicals = f->source.logicals, .logical_count = ROW_TENSORS, .source = &f->source.ck};
     f->array = row_array(r, f->pieces);
 }
 
@@ -175,10 +174,9 @@ static void chunks_are_cut_as_far_as_they_stay_runs(void **state)
         const char *row;
         uint64_t parts, chunk[4];
     } cases[] = {
-        {"rename", 2, {3, 4}},       {"rename", 4, {3, 4}},         {"reshape", 2, {3, 8}},
-        {"transpose", 2, {4, 3}},    {"reverse", 2, {4, 3, 1}},     {"reverse", 4, {4, 3, 1}},
-        {"stack_1", 2, {3, 1, 4}},   {"ones", 2, {1, 3, 1, 4}},     {"interleaved_q", 8, {1, 1}},
-        {"concat", 4, {1, 2}},       {"column_slice", 2, {1, 1}},   {"number", 16, {0}},
+        {"rename", 2, {3, 4}},        {"rename", 4, {3, 4}},     {"reshape", 2, {3, 8}},      {"transpose", 2, {4, 3}},
+        {"reverse", 2, {4, 3, 1}},    {"reverse", 4, {4, 3, 1}}, {"stack_1", 2, {3, 1, 4}},   {"ones", 2, {1, 3, 1, 4}},
+        {"interleaved_q", 8, {1, 1}}, {"concat", 4, {1, 2}},     {"column_slice", 2, {1, 1}}, {"number", 16, {0}},
     };
     for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
         struct fixture f;

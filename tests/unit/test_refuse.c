@@ -120,7 +120,7 @@ static void every_method_has_its_schemes(void **state)
     expect_ok(SCHEMES("int8"), FACTS(.method = "compressed-tensors", .format = "int-quantized"));
     expect_ok(SCHEMES("mxfp6"), FACTS(.method = "compressed-tensors", .format = "mxfp6-pack-quantized"));
     expect_ok(SCHEMES("mxfp8"), FACTS(.method = "compressed-tensors", .format = "mxfp8-quantized"));
-    expect_ok(SCHEMES("fp8", "pack-quantized"), FACTS(.method = "compressed-tensors", .format = "pack-quantized"));
+    expect_ok(SCHEMES("fp8", "pack-quantized"), FACTS(.method = "compressed-tensors", .format = "mixed-precision"));
     expect_ok(SCHEMES("nvfp4"), FACTS(.method = "modelopt", .algo = "NVFP4"));
     expect_ok(SCHEMES("fp8"), FACTS(.method = "modelopt", .algo = "fp8_pb_wo"));
     expect_ok(SCHEMES("int8"), FACTS(.method = "modelopt", .algo = "W8A8_SQ_PER_CHANNEL"));
@@ -131,11 +131,58 @@ static void every_method_has_its_schemes(void **state)
     expect_ok(SCHEMES("bnb-nf4", "bnb-fp4", "bnb-int8"), FACTS(.method = "bitsandbytes"));
 }
 
+static void each_of_several_ways_allows_its_schemes(void **state)
+{
+    static const struct tp_quant_way formats[] = {{.format = "nvfp4-pack-quantized"}, {.format = "pack-quantized"}};
+    static const struct tp_quant_way odd[] = {{.format = "sparse-24-bitmask"}};
+    static const struct tp_quant_way layers[] = {{.algo = "FP8"}, {.algo = "W4A16_AWQ"}};
+    static const struct tp_quant_way w4a8[] = {{.algo = "FP8"}, {.algo = "W4A8_AWQ"}};
+    (void)state;
+    expect_ok(SCHEMES("fp8", "nvfp4", "pack-quantized"),
+              FACTS(.method = "compressed-tensors", .format = "float-quantized", .others = formats, .other_count = 2));
+    expect_refused(
+        SCHEMES("fp8", "int8"),
+        FACTS(.method = "compressed-tensors", .format = "float-quantized", .others = formats, .other_count = 2),
+        TP_ERR_FORMAT, "config.json says format 'float-quantized' or another, but names and dtypes say 'int8'",
+        "config.json");
+    expect_refused(SCHEMES("fp8"),
+                   FACTS(.method = "compressed-tensors", .format = "float-quantized", .others = odd, .other_count = 1),
+                   TP_ERR_UNSUPPORTED, "format 'sparse-24-bitmask' cannot be decoded: two of four values left out",
+                   "package");
+    expect_ok(SCHEMES("fp8", "int4"),
+              FACTS(.method = "modelopt", .algo = "MIXED_PRECISION", .others = layers, .other_count = 2));
+    expect_refused(SCHEMES("fp8", "nvfp4"),
+                   FACTS(.method = "modelopt", .algo = "MIXED_PRECISION", .others = layers, .other_count = 2),
+                   TP_ERR_FORMAT, "config.json says quant_algo 'FP8' or another, but names and dtypes say 'nvfp4'",
+                   "config");
+    expect_refused(
+        SCHEMES("fp8"), FACTS(.method = "modelopt", .algo = "MIXED_PRECISION", .others = w4a8, .other_count = 2),
+        TP_ERR_UNSUPPORTED,
+        "quant_algo 'W4A8_AWQ' cannot be decoded: its scales have scales of their own (weight_scale_2)", "package");
+    expect_refused(
+        SCHEMES("gptq"), FACTS(.method = "gptq", .has_more = true), TP_ERR_UNSUPPORTED,
+        "quantisation with more ways in config.json than are kept cannot be decoded: there is no telling which "
+        "may be meant",
+        "package");
+}
+
+static void bytes_are_int4_only_where_modelopt_says_so(void **state)
+{
+    (void)state;
+    expect_ok(SCHEMES("int4"), FACTS(.method = "modelopt", .algo = "W4A16_AWQ"));
+    static const char *const algos[] = {NULL, "MIXED_PRECISION"};
+    for (size_t i = 0; i < TP_COUNT_OF(algos); i++)
+        expect_refused(SCHEMES("int4"), FACTS(.method = algos[i] ? "modelopt" : NULL, .algo = algos[i]), TP_ERR_FORMAT,
+                       "bytes with scales may be int4, but config.json has no quant_algo W4A16_AWQ to say so",
+                       "--dequantize=int4");
+}
+
 static void a_config_without_quantisation_contradicts_nobody(void **state)
 {
     (void)state;
     for (size_t i = 0; i < TP_COUNT_OF(groups); i++)
-        expect_ok(SCHEMES(groups[i].scheme), FACTS(.method = NULL));
+        if (strcmp(groups[i].scheme, "int4") != 0)
+            expect_ok(SCHEMES(groups[i].scheme), FACTS(.method = NULL));
     expect_ok(SCHEMES(NULL), FACTS(.method = NULL));
     expect_ok(SCHEMES(NULL), FACTS(.method = "fp8")); /* all modules may have been left out */
     expect_ok(SCHEMES("mlx"), FACTS(.bits = 4, .group_size = 64));
@@ -157,8 +204,8 @@ static void what_cannot_be_decoded_is_refused_by_name(void **state)
         assert_non_null(strstr(err.hint, "package that made it"));
         tp_checkpoint_close(ck);
     }
-    expect_refused(SCHEMES("int4"), FACTS(.method = "modelopt", .algo = "W4A16_AWQ"), TP_ERR_UNSUPPORTED,
-                   "quant_algo 'W4A16_AWQ' cannot be decoded: its inputs have scales of their own (pre_quant_scale)",
+    expect_refused(SCHEMES("nvfp4"), FACTS(.method = "modelopt", .algo = "NVFP4_AWQ"), TP_ERR_UNSUPPORTED,
+                   "quant_algo 'NVFP4_AWQ' cannot be decoded: its inputs have scales of their own (pre_quant_scale)",
                    "package that made it");
     expect_refused(SCHEMES("gptq"), FACTS(.method = "gptq", .checkpoint_format = "marlin"), TP_ERR_UNSUPPORTED,
                    "checkpoint_format 'marlin' cannot be decoded: Marlin's order of codes", "package that made it");
@@ -224,6 +271,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_method_has_its_schemes),
+        cmocka_unit_test(each_of_several_ways_allows_its_schemes),
+        cmocka_unit_test(bytes_are_int4_only_where_modelopt_says_so),
         cmocka_unit_test(a_config_without_quantisation_contradicts_nobody),
         cmocka_unit_test(what_cannot_be_decoded_is_refused_by_name),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),

@@ -53,7 +53,6 @@ static void add_array(struct tp_plan *plan, const struct tensor *t)
                            .shape = t->shape,
                            .rank = (uint8_t)t->rank,
                            .dtype = (uint8_t)t->dtype,
-                           .source_dtype = (uint8_t)t->dtype,
                            .view = TP_DTYPE_NONE,
                            .first_extent = TP_NONE,
                            .elem_count = 1};
@@ -68,7 +67,8 @@ static void add_array(struct tp_plan *plan, const struct tensor *t)
 
 static void plan_of(struct tp_plan *plan, const struct tensor *tensors, size_t count)
 {
-    *plan = (struct tp_plan){.arrays = calloc(count + 1, sizeof *plan->arrays)};
+    static const struct tp_checkpoint none = {.path = NULL};
+    *plan = (struct tp_plan){.arrays = calloc(count + 1, sizeof *plan->arrays), .source = &none};
     assert_non_null(plan->arrays);
     for (size_t i = 0; i < count; i++)
         add_array(plan, &tensors[i]);
@@ -163,10 +163,8 @@ static char *index_text(const struct tp_plan *plan)
 {
     struct text t = {NULL, 0};
     struct tp_error err;
-    struct tp_json_writer w;
-    tp_json_writer_init(&w, keep_text, &t, &err);
-    format->write_index(plan, &w);
-    assert_ok(tp_json_writer_finish(&w), &err);
+    assert_int_equal(plan->small_count, 1);
+    assert_ok(format->write_small(plan, &plan->small_files[0], NULL, keep_text, &t, &err), &err);
     return t.bytes;
 }
 
@@ -205,18 +203,18 @@ static const char golden_header[] =
     "\"z\":{\"dtype\":\"BOOL\",\"shape\":[1],\"data_offsets\":[31,32]}}";
 
 static struct tp_metadata_item pt_item = {"format", "pt", 6, 2};
-static const struct tp_metadata pt = {.items = &pt_item, .count = 1};
+static const struct tp_checkpoint pt = {.metadata = {.items = &pt_item, .count = 1}};
 
 static void the_header_is_the_reference_writers_but_for_its_blanks(void **state)
 {
     (void)state;
     struct tp_plan plan;
     plan_of(&plan, golden_tensors, TP_COUNT_OF(golden_tensors));
-    plan.metadata = &pt;
+    plan.source = &pt;
     lay_out(&plan, NULL);
     assert_int_equal(plan.file_count, 1);
     assert_string_equal(plan.files[0].name, "model.safetensors");
-    assert_null(format->index_name(&plan));
+    assert_int_equal(plan.small_count, 0);
     size_t len, golden_len = strlen(golden_header);
     uint8_t *bytes = frame_bytes(&plan, 0, TP_FRAME_MAX_BYTES, &len);
     assert_int_equal(len % 64, 0);
@@ -235,7 +233,7 @@ static void a_header_can_be_had_from_any_byte_on(void **state)
     (void)state;
     struct tp_plan plan;
     plan_of(&plan, golden_tensors, TP_COUNT_OF(golden_tensors));
-    plan.metadata = &pt;
+    plan.source = &pt;
     lay_out(&plan, NULL);
     size_t len;
     uint8_t piece[1024], *whole = frame_bytes(&plan, 0, TP_FRAME_MAX_BYTES, &len);
@@ -384,12 +382,12 @@ static void shards_hold_to_their_size_and_the_index_is_as_transformers_writes_it
     struct tp_plan plan;
     struct tp_convert_options options = {.shard_size_bytes = 700, .oversize = TP_OVERSIZE_SPLIT};
     plan_of(&plan, tensors, TP_COUNT_OF(tensors));
-    plan.metadata = &pt;
+    plan.source = &pt;
     lay_out(&plan, &options);
     assert_int_equal(plan.file_count, 3);
     for (uint32_t f = 0; f < 3; f++)
         assert_true(f == 1 ? plan.files[f].size_bytes > 4000 : plan.files[f].size_bytes <= 700);
-    assert_string_equal(format->index_name(&plan), "model.safetensors.index.json");
+    assert_string_equal(plan.small_files[0].name, "model.safetensors.index.json");
     char *index = index_text(&plan);
     assert_string_equal(index, "{\n"
                                "  \"metadata\": {\n"
@@ -403,7 +401,7 @@ static void shards_hold_to_their_size_and_the_index_is_as_transformers_writes_it
                                "  }\n"
                                "}\n");
     write_files(s, &plan, NULL);
-    write_text(s->path, format->index_name(&plan), index);
+    write_text(s->path, plan.small_files[0].name, index);
     struct tp_checkpoint *ck = open_folder(s);
     assert_int_equal(tp_checkpoint_tensor_count(ck), 4);
     assert_int_equal(tp_checkpoint_note_count(ck), 0);
@@ -504,7 +502,7 @@ static void metadata_is_united_the_first_value_wins(void **state)
     struct tp_plan plan;
     static const struct tensor tensors[] = {{"a", TP_U8, 1, {1}}};
     plan_of(&plan, tensors, 1);
-    plan.metadata = &ck->metadata;
+    plan.source = ck;
     lay_out(&plan, NULL);
     static const char expected[] = "{\"__metadata__\":{\"z\":\"1\",\"format\":\"pt\",\"new\\u000a\":\"\xc3\xa9\\\"\"},";
     size_t len;
@@ -541,7 +539,7 @@ static void long_metadata_is_kept_up_to_a_limit_and_then_counted(void **state)
     struct tp_plan plan;
     static const struct tensor tensors[] = {{"a", TP_U8, 1, {1}}, {"b", TP_U8, 1, {1}}};
     plan_of(&plan, tensors, TP_COUNT_OF(tensors));
-    plan.metadata = &ck->metadata;
+    plan.source = ck;
     lay_out(&plan, &(struct tp_convert_options){.shard_size_bytes = 1000}); /* less than the metadata: a file each */
     assert_int_equal(plan.file_count, 2);
     assert_true(has_note(&plan, "2 of the values in __metadata__ left out: more than 1 MiB is not kept"));
@@ -568,14 +566,13 @@ static void a_checkpoint_round_trips_tensor_for_tensor(void **state)
     struct tp_plan plan;
     struct tp_error err;
     assert_ok(tp_plan_build(&plan, source, &options, format->traits, &err), &err);
-    plan.metadata = &source->metadata;
     lay_out(&plan, &options);
     assert_true(plan.file_count > 1);
     struct scratch out;
     scratch_make(&out);
     write_files(&out, &plan, source);
     char *index = index_text(&plan);
-    write_text(out.path, format->index_name(&plan), index);
+    write_text(out.path, plan.small_files[0].name, index);
     free(index);
     struct tp_checkpoint *copy = open_folder(&out);
     assert_int_equal(tp_checkpoint_tensor_count(copy), tp_checkpoint_tensor_count(source));

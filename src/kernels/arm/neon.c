@@ -341,6 +341,20 @@ static void f8_to_f32(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind 
     tp_float_mode_restore(mode);
 }
 
+static void f8_to_bf16(void *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, const float *scales, size_t group,
+                       bool saturate, struct tp_stats *stats)
+{
+    float values[1024];
+    uint8_t *d = dst;
+    for (size_t i = 0; i < n;) {
+        const size_t rest = n - i, left = group - i % group, most = sizeof values / sizeof *values;
+        const size_t in_group = left < rest ? left : rest, count = in_group < most ? in_group : most;
+        f8_to_f32(values, src + i, count, kind, scales[i / group]);
+        cast_f32_bf16(d + 2 * i, values, count, saturate, stats);
+        i += count;
+    }
+}
+
 /* E2M1 as the upper half of an F32, that is, as BF16: a table for either byte. */
 struct f4_tables {
     uint8x16_t upper, lower;
@@ -384,22 +398,102 @@ static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, boo
     tp_float_mode_restore(mode);
 }
 
-static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
+/* -- MXFP4, as integers: to the code's BF16 the exponent is added -- */
+
+/* Each code as BF16 less 127 of exponent, a byte each; and whether it is to get an exponent: all but the zeros. */
+struct mxfp4_tables {
+    uint8x16_t lower, upper, takes_exponent;
+};
+
+static inline struct mxfp4_tables mxfp4_tables_make(bool positive_zero)
 {
-    const uint64_t mode = tp_float_mode_plain();
-    const struct f4_tables tables = f4_tables_make(positive_zero);
-    for (size_t b = 0; b < blocks; b++) {
-        const uint32_t bits = tp_e8m0_bits(exponents[b]);
-        float factor;
-        memcpy(&factor, &bits, sizeof factor);
-        if (exponents[b] == 0xff) {
-            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
+    static const uint8_t lower[16] = {0, 0x80, 0, 0x40, 0x80, 0xc0, 0, 0x40, 0, 0x80, 0, 0x40, 0x80, 0xc0, 0, 0x40};
+    static const uint8_t takes[16] = {0, 255, 255, 255, 255, 255, 255, 255, 0, 255, 255, 255, 255, 255, 255, 255};
+    const uint8_t zero = positive_zero ? 0 : 0x80;
+    const uint8_t upper[16] = {0, 0xff, 0, 0, 0, 0, 1, 1, zero, 0x7f, 0x80, 0x80, 0x80, 0x80, 0x81, 0x81};
+    return (struct mxfp4_tables){vld1q_u8(lower), vld1q_u8(upper), vld1q_u8(takes)};
+}
+
+/* Sixteen values from a code a byte, their exponents plain. */
+static inline void step_mxfp4(uint8_t *dst, uint8x16_t codes, uint8x16_t exponents, struct mxfp4_tables tables)
+{
+    const uint8x16_t lower = vqtbl1q_u8(tables.lower, codes), upper = vqtbl1q_u8(tables.upper, codes);
+    const uint8x16_t added = vandq_u8(vqtbl1q_u8(tables.takes_exponent, codes), exponents);
+    const uint16x8_t low = vshll_n_u8(vget_low_u8(added), 7), high = vshll_n_u8(vget_high_u8(added), 7);
+    store(dst, vreinterpretq_u8_u16(vaddq_u16(vreinterpretq_u16_u8(vzip1q_u8(lower, upper)), low)));
+    store(dst + 16, vreinterpretq_u8_u16(vaddq_u16(vreinterpretq_u16_u8(vzip2q_u8(lower, upper)), high)));
+}
+
+static void mxfp4_to_bf16(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
+{
+    const struct mxfp4_tables tables = mxfp4_tables_make(positive_zero);
+    uint8_t *d = dst;
+    for (size_t b = 0; b < blocks; b++, d += 64, codes += 16) {
+        const uint8x16_t bytes = load(codes), low = vandq_u8(bytes, vdupq_n_u8(15)), high = vshrq_n_u8(bytes, 4);
+        const uint8x16_t exponent = vdupq_n_u8(exponents[b]);
+        if (exponents[b] < TP_MXFP4_PLAIN_MIN || exponents[b] > TP_MXFP4_PLAIN_MAX) {
+            tp_mxfp4_to_bf16_scalar(d, codes, exponents + b, 1, positive_zero);
             continue;
         }
-        step_f4(dst + 32 * b, codes + 16 * b, tables, factor);
-        step_f4(dst + 32 * b + 16, codes + 16 * b + 8, tables, factor);
+        step_mxfp4(d, vzip1q_u8(low, high), exponent, tables);
+        step_mxfp4(d + 32, vzip2q_u8(low, high), exponent, tables);
     }
-    tp_float_mode_restore(mode);
+}
+
+static void mxfp4_each_to_bf16(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n, bool high_nibbles,
+                               bool positive_zero)
+{
+    const struct mxfp4_tables tables = mxfp4_tables_make(positive_zero);
+    const int8x16_t shift = vdupq_n_s8(high_nibbles ? -4 : 0);
+    uint8_t *d = dst;
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        const uint8x16_t nibbles = vandq_u8(vshlq_u8(load(codes + i), shift), vdupq_n_u8(15)), e = load(exponents + i);
+        if (vminvq_u8(e) < TP_MXFP4_PLAIN_MIN || vmaxvq_u8(e) > TP_MXFP4_PLAIN_MAX)
+            tp_mxfp4_each_to_bf16_scalar(d + 2 * i, codes + i, exponents + i, 16, high_nibbles, positive_zero);
+        else
+            step_mxfp4(d + 2 * i, nibbles, e, tables);
+    }
+    tp_mxfp4_each_to_bf16_scalar(d + 2 * i, codes + i, exponents + i, n - i, high_nibbles, positive_zero);
+}
+
+/* -- Bytes transposed -- */
+
+/* 16 rows of 16 columns. To interleave the first half of sixteen vectors with the second, four times, is to
+ * transpose. */
+static inline void step_transpose(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)
+{
+    uint8x16_t a[16], b[16];
+    for (size_t i = 0; i < 16; i++)
+        a[i] = load(src + i * src_pitch);
+#define INTERLEAVE(to, from)                             \
+    for (size_t i = 0; i < 8; i++) {                     \
+        to[2 * i] = vzip1q_u8(from[i], from[i + 8]);     \
+        to[2 * i + 1] = vzip2q_u8(from[i], from[i + 8]); \
+    }
+    INTERLEAVE(b, a)
+    INTERLEAVE(a, b)
+    INTERLEAVE(b, a)
+    INTERLEAVE(a, b)
+#undef INTERLEAVE
+    for (size_t k = 0; k < 16; k++)
+        store(dst + k * dst_pitch, a[k]);
+}
+
+static void transpose_bytes(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                            size_t columns)
+{
+    if (rows < 16 || columns < 16) {
+        tp_transpose_bytes_scalar(dst, dst_pitch, src, src_pitch, rows, columns);
+        return;
+    }
+    for (size_t k = 0; k < columns; k += 16) {
+        const size_t column = k < columns - 16 ? k : columns - 16; /* the last steps overlap those before */
+        for (size_t i = 0; i < rows; i += 16) {
+            const size_t row = i < rows - 16 ? i : rows - 16;
+            step_transpose(dst + column * dst_pitch + row, dst_pitch, src + row * src_pitch + column, src_pitch);
+        }
+    }
 }
 
 void tp_kernels_init_neon(struct tp_kernels *k)
@@ -409,7 +503,10 @@ void tp_kernels_init_neon(struct tp_kernels *k)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
     k->f8_to_f32 = f8_to_f32;
+    k->f8_to_bf16 = f8_to_bf16;
     k->f4_to_f32 = f4_to_f32;
-    k->mxfp4_to_f32 = mxfp4_to_f32;
+    k->mxfp4_to_bf16 = mxfp4_to_bf16;
+    k->mxfp4_each_to_bf16 = mxfp4_each_to_bf16;
+    k->transpose_bytes = transpose_bytes;
     k->count_not_bool = count_not_bool;
 }

@@ -314,13 +314,18 @@ static uint64_t count_not_bool(const uint8_t *src, size_t n)
 /* An E4M3 or E5M2 code is an F16 but for its bias: its bits move, and the factor makes up for the bias. Codes whose
  * exponent means something else there (infinity, NaN) are left to the definition, and so are E5M2FNUZ, whose exponents
  * F16 has not got, and scales that leave no room for the factor. */
-static inline void step_f8(float *dst, const uint8_t *src, enum tp_f8_kind kind, float scale, __m256 factor)
+static inline bool f8_is_special(__m256i codes, enum tp_f8_kind kind)
 {
-    const __m256i codes = load(src), magnitudes = _mm256_and_si256(codes, _mm256_set1_epi8(0x7f));
+    const __m256i magnitudes = _mm256_and_si256(codes, _mm256_set1_epi8(0x7f));
     const __m256i special = kind == TP_F8_KIND_E4M3   ? _mm256_cmpeq_epi8(magnitudes, _mm256_set1_epi8(0x7f))
                             : kind == TP_F8_KIND_E5M2 ? _mm256_cmpgt_epi8(magnitudes, _mm256_set1_epi8(0x7b))
                                                       : _mm256_cmpeq_epi8(codes, _mm256_set1_epi8(-0x80));
-    if (!_mm256_testz_si256(special, special)) {
+    return !_mm256_testz_si256(special, special);
+}
+
+static inline void step_f8(float *dst, const uint8_t *src, enum tp_f8_kind kind, float scale, __m256 factor)
+{
+    if (f8_is_special(load(src), kind)) {
         tp_f8_to_f32_scalar(dst, src, 32, kind, scale);
         return;
     }
@@ -357,6 +362,132 @@ static void f8_to_f32(float *dst, const uint8_t *src, size_t n, enum tp_f8_kind 
         run_f8(dst, src, n, TP_F8_KIND_E5M2, scale, kept);
     else
         run_f8(dst, src, n, TP_F8_KIND_E4M3FNUZ, scale, kept * 0x1p7f);
+    tp_float_mode_restore(mode);
+}
+
+/* -- 8-bit floats rounded to BF16 on the way, thirty-two a step -- */
+
+struct f8_seen {
+    __m256 min, max;
+};
+
+/* Zero, or so far from the ends of F32 that no product overflows, is subnormal, or is rounded to either. */
+static inline bool is_modest(float scale)
+{
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    return bits == 0 || (bits >= 0x0d800000 && bits <= 0x71800000); /* 2^-100 to 2^100 */
+}
+
+/* Eight products, rounded in their upper halves. */
+static inline __m256i round_f8(struct f8_seen *seen, __m128i f16, __m256 factor)
+{
+    const __m256 product = _mm256_mul_ps(_mm256_cvtph_ps(f16), factor);
+    seen->min = _mm256_min_ps(seen->min, product);
+    seen->max = _mm256_max_ps(seen->max, product);
+    return round_to_bf16(product);
+}
+
+/* As step_f8, sixteen codes. Those of even number go to the first lane and the others to the second, each as the upper
+ * byte of a word: so one shift and one blend bring the results together. */
+static inline void round_f8_16(uint8_t *dst, struct f8_seen *seen, const uint8_t *src, enum tp_f8_kind kind,
+                               __m256 factor)
+{
+    const __m256i spread = _mm256_setr_epi8(-1, 0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, /* */
+                                            -1, 1, -1, 3, -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15);
+    __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)src));
+    x = _mm256_shuffle_epi8(x, spread);
+    if (kind != TP_F8_KIND_E5M2)
+        x = _mm256_and_si256(_mm256_srai_epi16(x, 1), set1_16(0xbfff));
+    const __m256i even = round_f8(seen, _mm256_castsi256_si128(x), factor);
+    const __m256i odd = round_f8(seen, _mm256_extracti128_si256(x, 1), factor);
+    store(dst, _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa));
+}
+
+struct f8_rounding {
+    enum tp_f8_kind kind;
+    bool saturate;
+    struct tp_stats *stats;
+    struct f8_seen seen;
+};
+
+/* Any codes and any scale. */
+static void round_f8_slowly(const struct f8_rounding *r, uint8_t *dst, const uint8_t *src, size_t n, float scale)
+{
+    float values[512];
+    for (size_t i = 0; i < n; i += 512) {
+        const size_t count = n - i < 512 ? n - i : 512;
+        f8_to_f32(values, src + i, count, r->kind, scale);
+        cast_f32_bf16(dst + 2 * i, values, count, r->saturate, r->stats);
+    }
+}
+
+/* Up to n values, n a multiple of 32: how many it was until a step met special codes. (A loop that calls nothing: the
+ * constants and what was seen stay in registers.) */
+__attribute__((always_inline)) static inline size_t round_f8_run(struct f8_seen *all, uint8_t *dst, const uint8_t *src,
+                                                                 size_t n, enum tp_f8_kind kind, __m256 factor)
+{
+    struct f8_seen seen = *all;
+    size_t i = 0;
+    for (; i < n && !f8_is_special(load(src + i), kind); i += 32) {
+        round_f8_16(dst + 2 * i, &seen, src + i, kind, factor);
+        round_f8_16(dst + 2 * i + 32, &seen, src + i + 16, kind, factor);
+    }
+    *all = seen;
+    return i;
+}
+
+static size_t round_f8_some(struct f8_rounding *r, uint8_t *dst, const uint8_t *src, size_t n, float scale)
+{
+    switch (r->kind) {
+    case TP_F8_KIND_E4M3:
+        return round_f8_run(&r->seen, dst, src, n, TP_F8_KIND_E4M3, _mm256_set1_ps(scale * 0x1p8f));
+    case TP_F8_KIND_E5M2:
+        return round_f8_run(&r->seen, dst, src, n, TP_F8_KIND_E5M2, _mm256_set1_ps(scale));
+    default:
+        return round_f8_run(&r->seen, dst, src, n, TP_F8_KIND_E4M3FNUZ, _mm256_set1_ps(scale * 0x1p7f));
+    }
+}
+
+static void round_f8_group(struct f8_rounding *r, uint8_t *dst, const uint8_t *src, size_t n, float scale)
+{
+    const size_t whole = is_modest(scale) && r->kind != TP_F8_KIND_E5M2FNUZ ? n - n % 32 : 0;
+    for (size_t i = 0; i < n;) {
+        const size_t done = i < whole ? round_f8_some(r, dst + 2 * i, src + i, whole - i, scale) : 0;
+        i += done;
+        const size_t slow = i < whole ? 32 : n - i;
+        if (slow > 0)
+            round_f8_slowly(r, dst + 2 * i, src + i, slow, scale);
+        i += slow;
+    }
+}
+
+/* What the steps have seen, all of it finite; the minimum is above the maximum if there was none. */
+static void tell_f8_seen(const struct f8_seen *seen, struct tp_stats *stats)
+{
+    struct tp_tally tally = TP_TALLY_INIT;
+    uint32_t bits[16];
+    _mm256_storeu_ps((void *)bits, seen->min);
+    _mm256_storeu_ps((void *)(bits + 8), seen->max);
+    for (unsigned i = 0; i < 16; i++) {
+        const int64_t key = tp_key(bits[i] & 0x7fffffff, bits[i] >> 31);
+        if ((bits[i] & 0x7fffffff) != 0x7f800000)
+            tp_tally_keys(&tally, key, key);
+    }
+    tp_tally_finish(&tally, TP_KIND_F32, stats);
+}
+
+static void f8_to_bf16(void *dst, const uint8_t *src, size_t n, enum tp_f8_kind kind, const float *scales, size_t group,
+                       bool saturate, struct tp_stats *stats)
+{
+    struct f8_rounding r = {kind, saturate, stats, {_mm256_set1_ps(INFINITY), _mm256_set1_ps(-INFINITY)}};
+    const uint64_t mode = tp_float_mode_plain();
+    uint8_t *d = dst;
+    for (size_t i = 0, left = 0; i < n; i += left) {
+        left = n - i < group ? n - i : group;
+        round_f8_group(&r, d + 2 * i, src + i, left, scales[i / group]);
+    }
+    tell_f8_seen(&r.seen, stats);
     tp_float_mode_restore(mode);
 }
 
@@ -419,20 +550,6 @@ static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, boo
     tp_float_mode_restore(mode);
 }
 
-static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
-{
-    const uint64_t mode = tp_float_mode_plain();
-    const struct f4_tables tables = f4_tables_make(positive_zero);
-    for (size_t b = 0; b < blocks; b++) {
-        const __m256 factor = _mm256_castsi256_ps(set1_32(tp_e8m0_bits(exponents[b])));
-        if (exponents[b] == 0xff)
-            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
-        else
-            step_f4(dst + 32 * b, _mm_loadu_si128((const void *)(codes + 16 * b)), true, tables, factor);
-    }
-    tp_float_mode_restore(mode);
-}
-
 void tp_kernels_init_avx2(struct tp_kernels *k)
 {
     k->level = TP_LEVEL_AVX2;
@@ -440,8 +557,9 @@ void tp_kernels_init_avx2(struct tp_kernels *k)
     TP_EACH_KIND(TP_FILL_MEASURE)
     k->unpack_f4 = unpack_f4;
     k->f8_to_f32 = f8_to_f32;
+    k->f8_to_bf16 = f8_to_bf16;
     k->f4_to_f32 = f4_to_f32;
-    k->mxfp4_to_f32 = mxfp4_to_f32;
+    tp_kernels_init_avx2_codes(k);
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

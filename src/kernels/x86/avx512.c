@@ -361,23 +361,6 @@ static void f4_to_f32(float *dst, const uint8_t *src, size_t n, float scale, boo
     tp_float_mode_restore(mode);
 }
 
-static void mxfp4_to_f32(float *dst, const uint8_t *codes, const uint8_t *exponents, size_t blocks, bool positive_zero)
-{
-    const uint64_t mode = tp_float_mode_plain();
-    const __m512 values = f4_table(positive_zero, 1);
-    for (size_t b = 0; b < blocks; b++) {
-        const __m512 factor = _mm512_castsi512_ps(set1_32(tp_e8m0_bits(exponents[b])));
-        const __m512 table = _mm512_mul_ps(values, factor);
-        if (exponents[b] == 0xff) {
-            tp_mxfp4_to_f32_scalar(dst + 32 * b, codes + 16 * b, exponents + b, 1, positive_zero);
-            continue;
-        }
-        step_f4(dst + 32 * b, codes + 16 * b, table);
-        step_f4(dst + 32 * b + 16, codes + 16 * b + 8, table);
-    }
-    tp_float_mode_restore(mode);
-}
-
 void tp_kernels_init_avx512(struct tp_kernels *k)
 {
     k->level = TP_LEVEL_AVX512;
@@ -386,7 +369,6 @@ void tp_kernels_init_avx512(struct tp_kernels *k)
     k->unpack_f4 = unpack_f4;
     k->f8_to_f32 = f8_to_f32;
     k->f4_to_f32 = f4_to_f32;
-    k->mxfp4_to_f32 = mxfp4_to_f32;
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }
