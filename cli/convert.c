@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
     OPT_TEXT('o', "output", "DIR", output, "the folder to make; it must not be there yet, or be empty"),
     OPT_FLAG(0, "overwrite", overwrite,
              "replace an output that TensorPort made; files that are not its own stay. An unfinished one is started "
-             "again"),
+             "again, unless --resume is given too"),
     OPT_FLAG(0, "resume", resume,
              "go on from what a run that was stopped has left: each block it wrote is checked and kept; without one, "
              "begin as always"),
@@ -260,8 +260,6 @@ static int convert_run(const void *args_)
     struct bar bar;
     const char *cpu;
     int code;
-    if (args->resume && args->overwrite)
-        return print_usage_error("--resume goes on from an unfinished output, --overwrite starts it again: which one?");
     if (!args->input || !args->output)
         return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
                                  args->input    ? "--output"

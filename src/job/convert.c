@@ -361,13 +361,21 @@ static enum tp_status check_identity(struct tp_conversion *cv, const char *path,
     return st;
 }
 
+/* All of it or nothing: a run that is killed meanwhile must be known by the next one. */
 static enum tp_status write_identity(const char *path, const char *text, struct tp_error *err)
 {
     int fd = -1;
-    enum tp_status st = tp_file_create(&fd, path, 0, err);
+    char *new = tp_path_join(path, "");
+    if (!new)
+        return tp_fail_nomem(err);
+    new[strlen(new) - 1] = '~';
+    enum tp_status st = tp_file_create(&fd, new, 0, err);
     if (!st)
-        st = tp_file_write_at(fd, text, strlen(text), 0, path, err);
+        st = tp_file_write_at(fd, text, strlen(text), 0, new, err);
     tp_fd_close(fd);
+    if (!st)
+        st = tp_path_rename(new, path, err);
+    free(new);
     return st;
 }
 
@@ -625,8 +633,6 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
         st = read_back(cv, report, err);
     if (!st && cv->outdir.in_place)
         st = unlink_files(cv, err);
-    if (!st)
-        st = tp_outdir_drop_resume(&cv->outdir, err);
     return st ? st : tp_outdir_commit(&cv->outdir, err);
 }
 

@@ -257,22 +257,6 @@ enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
     return st ? st : write_marker(dir, err);
 }
 
-enum tp_status tp_outdir_drop_resume(const struct tp_outdir *dir, struct tp_error *err)
-{
-    struct tp_names names = {0};
-    char *folder = tp_path_join(dir->work, TP_RESUME_FOLDER);
-    enum tp_status st = folder ? TP_OK : tp_fail_nomem(err);
-    if (!st && tp_outdir_has(dir->work, TP_RESUME_FOLDER))
-        st = tp_tree_list(&names, folder, err);
-    for (size_t i = 0; i < names.count && !st; i++)
-        st = tp_tree_remove(folder, names.items[i], err);
-    if (!st)
-        st = tp_path_remove(folder, err);
-    tp_names_release(&names);
-    free(folder);
-    return st;
-}
-
 /* Delete what the old manifest lists. A name that the new one lists too and that is not in the work folder any more has
  * been moved before a kill: that is the new file. */
 static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *err)
@@ -390,7 +374,8 @@ static enum tp_status check_still_ours(const struct tp_outdir *dir, struct tp_er
     if (!st && !moved)
         st = tp_fail_nomem(err);
     for (size_t i = 0; i < names.count && !st; i++)
-        if (strcmp(names.items[i], TP_MARKER_NAME) != 0 && !is_folder_name(names.items[i]))
+        if (strcmp(names.items[i], TP_MARKER_NAME) != 0 && !is_folder_name(names.items[i]) &&
+            strncmp(names.items[i], TP_RESUME_FOLDER "/", sizeof TP_RESUME_FOLDER) != 0)
             moved[count++] = names.items[i];
     if (!st)
         st = tp_outdir_check_names(dir, moved, count, err);
@@ -425,10 +410,28 @@ static enum tp_status sync_work(const struct tp_outdir *dir, struct tp_error *er
     return st;
 }
 
+static enum tp_status drop_resume(const struct tp_outdir *dir, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    char *folder = tp_path_join(dir->work, TP_RESUME_FOLDER);
+    enum tp_status st = folder ? TP_OK : tp_fail_nomem(err);
+    if (!st && tp_outdir_has(dir->work, TP_RESUME_FOLDER))
+        st = tp_tree_list(&names, folder, err);
+    for (size_t i = 0; i < names.count && !st; i++)
+        st = tp_tree_remove(folder, names.items[i], err);
+    if (!st)
+        st = tp_path_remove(folder, err);
+    tp_names_release(&names);
+    free(folder);
+    return st;
+}
+
 /* Up to here the work folder is one that was stopped; without the marker it is one whose files are on their way. */
 static enum tp_status begin_exchange(const struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_status st = check_still_ours(dir, err);
+    if (!st)
+        st = drop_resume(dir, err);
     if (!st)
         st = set_last_aside(dir, err);
     if (!st)
@@ -481,7 +484,9 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 {
     if (dir->inside)
         return commit_inside(dir, err);
-    enum tp_status st = tp_tree_remove(dir->work, TP_MARKER_NAME, err);
+    enum tp_status st = drop_resume(dir, err);
+    if (!st)
+        st = tp_tree_remove(dir->work, TP_MARKER_NAME, err);
     if (!st)
         st = sync_work(dir, err);
     if (!st)

@@ -53,9 +53,8 @@ enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err);
 enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err);
 /* Remove what was written so far. */
 void tp_outdir_discard(struct tp_outdir *dir);
-/* The folder, within the work folder, of what only a resumed run wants; gone before the commit. */
+/* The folder, within the work folder, of what only a resumed run wants: the caller's, removed by the commit. */
 #define TP_RESUME_FOLDER ".resume"
-enum tp_status tp_outdir_drop_resume(const struct tp_outdir *dir, struct tp_error *err);
 void tp_outdir_release(struct tp_outdir *dir);
 
 #endif

@@ -16,7 +16,7 @@ COMMANDS = ("convert", "verify", "inspect")
 PROMISED = {
     "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory "
     "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help "
-    "wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 no-ocdbt timestamp "
+    "resume wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 no-ocdbt timestamp "
     "dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
     "verify": "model source quick verbose workers max-memory json progress quiet cpu help",
     "inspect": "json tensor all ignore-index help",

@@ -381,6 +381,15 @@ static void files_that_come_while_it_works_survive(void **state)
     assert_int_equal(convert(&o, NULL, &err), TP_ERR_EXISTS);
     assert_text(s->out, "config.json", "mine");
     assert_true(file_exists(s->out, "manifest.json"));
+    assert_true(file_exists(s->out, ".tensorport-partial")); /* the work is not lost */
+    write_text(s->out, "config.json", "mine");
+    char *path = tp_path_join(s->out, "config.json");
+    assert_ok(tp_path_remove(path, &err), &err);
+    free(path);
+    o.progress = NULL;
+    o.resume = true;
+    assert_ok(convert(&o, NULL, &err), &err);
+    assert_text(s->out, "config.json", "{}");
     assert_false(file_exists(s->out, ".tensorport-partial"));
 }
 
@@ -526,17 +535,44 @@ static int stop_at_once(void *user, const struct tp_progress *p)
     return 1;
 }
 
-static void a_cancelled_conversion_leaves_nothing(void **state)
+static void a_cancelled_conversion_is_resumed(void **state)
 {
     struct scene *s = *state;
     write_four(s);
     int calls = 0;
     struct tp_error err;
+    struct tp_convert_report report;
     struct tp_convert_options o = {.input = s->in, .output = s->out, .progress = stop_at_once, .progress_user = &calls};
-    assert_int_equal(convert(&o, NULL, &err), TP_ERR_CANCELLED);
+    assert_int_equal(convert(&o, &report, &err), TP_ERR_CANCELLED);
     assert_int_equal(calls, 1);
     assert_false(file_exists(s->folder, "out"));
+    assert_int_equal(file_exists(s->folder, "out.tensorport-partial"), report.partial_path[0] != '\0');
+    tp_convert_report_release(&report);
+    o = (struct tp_convert_options){.input = s->in, .output = s->out, .resume = true};
+    assert_int_equal(convert(&o, NULL, &err), TP_OK);
+    assert_true(file_exists(s->out, "manifest.json"));
+    assert_false(file_exists(s->out, ".resume"));
     assert_false(file_exists(s->folder, "out.tensorport-partial"));
+}
+
+static void another_conversion_is_not_resumed(void **state)
+{
+    struct scene *s = *state;
+    write_four(s);
+    int calls = 0;
+    struct tp_error err;
+    struct tp_convert_report report;
+    struct tp_convert_options o = {.input = s->in, .output = s->out, .progress = stop_at_once, .progress_user = &calls};
+    assert_int_equal(convert(&o, &report, &err), TP_ERR_CANCELLED);
+    bool kept = report.partial_path[0] != '\0';
+    tp_convert_report_release(&report);
+    o = (struct tp_convert_options){
+        .input = s->in, .output = s->out, .resume = true, .precision = TP_PRECISION_FLOAT32};
+    assert_int_equal(convert(&o, NULL, &err), kept ? TP_ERR_EXISTS : TP_OK);
+    if (kept) {
+        assert_non_null(strstr(err.message, "float32"));
+        assert_true(file_exists(s->folder, "out.tensorport-partial"));
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -569,7 +605,8 @@ int main(void)
         TEST(a_leaf_that_is_also_a_folder_is_refused),
         TEST(names_that_cannot_be_keys_are_refused),
         TEST(too_little_memory_is_refused_with_the_figure),
-        TEST(a_cancelled_conversion_leaves_nothing),
+        TEST(a_cancelled_conversion_is_resumed),
+        TEST(another_conversion_is_not_resumed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

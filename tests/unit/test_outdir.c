@@ -84,7 +84,9 @@ static enum tp_status check_job(struct tp_outdir *dir, const struct job *job, st
     size_t count = job->has_last ? 2 : 1;
     for (size_t i = 0; job->names[i]; i++)
         names[count++] = job->names[i];
-    enum tp_status st = tp_outdir_check(dir, job->out, job->overwrite, job->in_place, job->sync, err);
+    enum tp_status st = tp_outdir_check(
+        dir, job->out,
+        (struct tp_outdir_ways){.overwrite = job->overwrite, .in_place = job->in_place, .sync = job->sync}, err);
     return st ? st : tp_outdir_check_names(dir, names, count, err);
 }
 
@@ -558,7 +560,7 @@ static void names_that_lead_out_or_are_our_own_are_refused(void **state)
     scratch_make(&s);
     for (int inside = 0; inside < 2; inside++) {
         const char *out = inside ? s.path : scratch_at(&s, "out");
-        assert_int_equal(tp_outdir_check(&dir, out, false, false, false, &err), TP_OK);
+        assert_int_equal(tp_outdir_check(&dir, out, (struct tp_outdir_ways){.overwrite = false}, &err), TP_OK);
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             assert_int_equal(tp_outdir_check_names(&dir, &bad[i], 1, &err), TP_ERR_UNSUPPORTED);
             assert_int_equal(tp_outdir_add_last(&dir, bad[i], &err), TP_ERR_UNSUPPORTED);
