@@ -106,7 +106,8 @@ def run_pytest(kind: str, *options: str) -> Totals:
     """The Python tests, with the programs of build/<kind>."""
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
-    command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}", *TIDY]
+    command = [PYTHON, "-m", "pytest", "-q", "-rs", "--no-header", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={report}", *TIDY]
     workers = ["-n", str(min(4, os.cpu_count() or 1))]
     done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
     return from_junit(report, f"pytest ({kind})").settle(f"pytest ({kind})", done.returncode)
