@@ -3,7 +3,7 @@
 # old_orbax.sh: makes build/orbax-VERSION, an environment for each old release of Orbax that the long tier restores
 # with. Where one cannot be made, build/orbax-VERSION/missing says why, and the tests that need it are skipped with it.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 # Release | what it was used with in its time
 releases()

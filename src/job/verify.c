@@ -218,7 +218,7 @@ static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t 
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
-        if (v->is_orbax && t->elem_count == 0) /* lies nowhere */
+        if (x->file >= plan->file_count || (v->is_orbax && t->elem_count == 0)) /* an empty array lies nowhere */
             continue;
         plan->extents[plan->extent_count++] =
             (struct tp_out_extent){.array = (uint32_t)plan->array_count,
