@@ -176,9 +176,9 @@ struct tp_convert_report {
 
 /* Do it. `report` may be NULL; otherwise it is filled also when values overflow (TP_ERR_VALUE: report->values then
  * lists every offender), and the caller releases it. The source is never written to. On failure nothing appears
- * under the output's name; what is finished is kept in report->partial_path. Once only: the plan and the source's tables are given back before the check, so that both
- * fit into the same memory; totals and the source's notes stay, tp_conversion_array and _file must not be called
- * afterwards. */
+ * under the output's name; what is finished is kept in report->partial_path. Once only: the plan and the source's
+ * tables are given back before the check, so that both fit into the same memory; totals and the source's notes stay,
+ * tp_conversion_array and _file must not be called afterwards. */
 TP_API TP_MUST_CHECK enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_report *report,
                                                       struct tp_error *err);
 TP_API void tp_convert_report_release(struct tp_convert_report *report);

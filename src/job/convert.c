@@ -168,14 +168,13 @@ static enum tp_status choose_output(struct tp_conversion *cv, struct tp_error *e
     }
     snprintf(step, sizeof step, "%" PRIu64, orbax->step);
     char *unit = is_orbax && orbax->has_step ? tp_path_join(o->output, step) : tp_path_join("", o->output);
-    enum tp_status st =
-        unit ? tp_outdir_check(&cv->outdir, unit,
-                               (struct tp_outdir_ways){.overwrite = o->overwrite,
-                                                       .in_place = in_place,
-                                                       .resume = o->resume,
-                                                       .sync = o->sync},
-                               err)
-             : tp_fail_nomem(err);
+    enum tp_status st = unit ? tp_outdir_check(&cv->outdir, unit,
+                                               (struct tp_outdir_ways){.overwrite = o->overwrite,
+                                                                       .in_place = in_place,
+                                                                       .resume = o->resume,
+                                                                       .sync = o->sync},
+                                               err)
+                             : tp_fail_nomem(err);
     free(unit);
     return st;
 }
@@ -441,7 +440,7 @@ static enum tp_status link_files(struct tp_conversion *cv, struct tp_error *err)
             st = tp_tree_remove(cv->outdir.work, f->name, err);
         if (!st)
             st = tp_link_put(&how, &order, tp_checkpoint_file_path(cv->source, f->source_file),
-                         tp_file_cache_id(cv->source->cache, f->source_file), cv->outdir.work, f->name, err);
+                             tp_file_cache_id(cv->source->cache, f->source_file), cv->outdir.work, f->name, err);
         cv->symbolic_count += how == TP_LINKED_SYMBOLIC;
     }
     return st;
@@ -567,9 +566,10 @@ static enum tp_status refuse_overflow(const struct tp_conversion *cv, const stru
     tp_fail(err, TP_ERR_VALUE, "%zu %s finite values that %s cannot hold", count,
             count == 1 ? "array has" : "arrays have", tp_precision_name(cv->options.precision));
     tp_err_path(err, TP_ERR_VALUE, cv->options.input);
-    return tp_err_hint(err, TP_ERR_VALUE,
-                       "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate (that "
-                       "one with --resume goes on)");
+    return tp_err_hint(
+        err, TP_ERR_VALUE,
+        "no output was made. Use --precision bfloat16, --keep-dtype GLOB, or --on-overflow saturate (that "
+        "one with --resume goes on)");
 }
 
 /* ---- run: the proof ---- */
@@ -603,8 +603,8 @@ static enum tp_status convert(struct tp_conversion *cv, struct tp_convert_report
     double begin = tp_host_clock_s();
     enum tp_status st = begin_journal(cv, err);
     if (!st && cv->outdir.taken[0] &&
-        !tp_list_add(&cv->plan.notes, "%s: %s", cv->outdir.resumed ? "gone on from" : "in place of the unfinished output of",
-                     cv->outdir.taken))
+        !tp_list_add(&cv->plan.notes, "%s: %s",
+                     cv->outdir.resumed ? "gone on from" : "in place of the unfinished output of", cv->outdir.taken))
         st = tp_fail_nomem(err);
     if (!st)
         st = allocate_tables(cv, err);

@@ -107,8 +107,8 @@ enum tp_status tp_identity_make(char **text, struct tp_digest *digest, const str
     struct text t = {.bytes = NULL};
     char hex[TP_DIGEST_HEX];
     struct tp_hasher *h = tp_hasher_new(&cv->kernels);
-    enum tp_status st = h ? add_line(&t, err, "tensorport %s, layout %s", TP_VERSION, cv->format->name)
-                          : tp_fail_nomem(err);
+    enum tp_status st =
+        h ? add_line(&t, err, "tensorport %s, layout %s", TP_VERSION, cv->format->name) : tp_fail_nomem(err);
     if (!st)
         st = add_options(&t, cv, err);
     if (!st)

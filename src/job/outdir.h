@@ -7,8 +7,8 @@
  *                              folder and the files it lists are gone; what is not ours stays
  *     OUTPUT the source        with --link in-place only: the same, and no name of ours may be there before
  *
- * A partial folder that is found is refused, but for --overwrite, which empties it, and --resume, which goes on from what
- * it holds. Whoever works in one holds its lock.
+ * A partial folder that is found is refused, but for --overwrite, which empties it, and --resume, which goes on from
+ * what it holds. Whoever works in one holds its lock.
  *
  * manifest.json comes after all other files, so that a folder that has one is complete; only the names of
  * tp_outdir_add_last come after it. A partial folder holds a file that says what it is, until files begin to be moved:
@@ -28,9 +28,9 @@ struct tp_outdir {
     struct tp_list last; /* names that come after manifest.json */
     bool inside;         /* work is inside final */
     bool overwrite, in_place, sync;
-    bool resume;  /* a partial folder is gone on from */
-    bool resumed; /* after tp_outdir_begin: there was one */
-    int lock;     /* descriptor, -1: none */
+    bool resume;     /* a partial folder is gone on from */
+    bool resumed;    /* after tp_outdir_begin: there was one */
+    int lock;        /* descriptor, -1: none */
     char taken[200]; /* after tp_outdir_begin: who worked here before, and does no more; "" */
 };
 
@@ -46,8 +46,8 @@ enum tp_status tp_outdir_check_names(const struct tp_outdir *dir, const char *co
                                      struct tp_error *err);
 /* One more name that goes last. Before tp_outdir_commit; the file lies in the work folder by then. */
 enum tp_status tp_outdir_add_last(struct tp_outdir *dir, const char *name, struct tp_error *err);
-/* Make the work folder, or go on in it, and lock it; TP_ERR_EXISTS when somebody else was faster, or when there was an interrupted conversion to
- * finish in a folder where nothing may be replaced. */
+/* Make the work folder, or go on in it, and lock it; TP_ERR_EXISTS when somebody else was faster, or when there was an
+ * interrupted conversion to finish in a folder where nothing may be replaced. */
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err);
 /* Everything is written: give it its name. */
 enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err);

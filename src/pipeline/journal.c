@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/endian.h"
 #include "base/arena.h"
+#include "base/endian.h"
 #include "base/status.h"
 #include "os/file.h"
 
@@ -183,8 +183,7 @@ enum tp_status tp_journal_resume(struct tp_journal **out, const char *folder, co
         return st;
     st = tp_path_kind_of_itself(&kind, j->path, err);
     if (!st)
-        st = kind == TP_PATH_FILE ? tp_file_open_write(&j->fd, j->path, err)
-                                  : tp_file_create(&j->fd, j->path, 0, err);
+        st = kind == TP_PATH_FILE ? tp_file_open_write(&j->fd, j->path, err) : tp_file_create(&j->fd, j->path, 0, err);
     if (!st)
         st = tp_file_id_of(j->fd, &id, j->path, err);
     if (!st)
