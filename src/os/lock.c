@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os/host.h"
+
 /* It may have been renamed or replaced while we waited for nothing: what we hold must be what lies there now. */
 static bool is_still_there(int fd, const char *path)
 {
@@ -40,7 +42,7 @@ enum tp_status tp_folder_lock(int *fd, bool *busy, const char *path, struct tp_e
 void tp_host_describe_run(char *text, size_t size)
 {
     char host[65] = "?", when[32] = "";
-    time_t now = time(NULL);
+    time_t now = (time_t)(tp_host_time_ns() / 1000000000);
     struct tm utc;
     if (gethostname(host, sizeof host - 1) != 0)
         host[0] = '?';

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import command_path, run
 from safetensors.numpy import save_file
+
+from conftest import command_path, run
 
 KILLS = int(os.environ.get("TENSORPORT_KILLS", "20"))
 FORMATS = {
@@ -44,7 +45,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sums(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): hashlib.file_digest(p.open("rb"), "sha1").hexdigest() for p in files}
+    return {str(p.relative_to(folder)): hashlib.sha1(p.read_bytes()).hexdigest() for p in files}
 
 
 def start(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
