@@ -79,7 +79,7 @@ static const struct option_row rows[] = {
                "with --zero-copy: hard links, else symbolic ones; one of these; copies; or write beside the originals"),
     OPT_TEXT(0, "min-chunk", "SIZE", min_chunk,
              "with --zero-copy: an array in smaller chunks than this is copied after all; default: 256KiB, 0: none"),
-    OPT_SIZE("chunk-bytes", chunk_bytes, 1, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
+    OPT_SIZE("chunk-bytes", chunk_bytes, 4096, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
     OPT_TEXT(0, "step", "N", step, "write OUTPUT/N/ITEM, as a CheckpointManager keeps checkpoints"),
     OPT_TEXT(0, "item", "NAME", item, "the item's name; with --step, default: default"),
     OPT_CHOICE("orbax-layout", "V", orbax_layout, orbax_choices, NULL,
@@ -140,6 +140,10 @@ static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_op
     for (size_t i = 0; args->format != TP_OUTPUT_ORBAX && i < sizeof only / sizeof *only; i++)
         if (only[i].given)
             return print_usage_error("--%s goes with --format orbax", only[i].name), false;
+    if (args->format == TP_OUTPUT_ORBAX && (args->shard_size || args->oversize))
+        return print_usage_error("--%s does not go with --format orbax, whose files hold chunks (--chunk-bytes)",
+                                 args->shard_size ? "shard-size" : "oversize"),
+               false;
     *o = (struct tp_orbax_options){.chunk_bytes = args->chunk_bytes,
                                    .zarr3 = args->zarr3,
                                    .no_ocdbt = args->no_ocdbt,
@@ -151,6 +155,8 @@ static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_op
                                    .link = (enum tp_link)args->link};
     if (args->link != 0 && !args->zero_copy)
         return print_usage_error("--link goes with --zero-copy"), false;
+    if (args->min_chunk && !args->zero_copy)
+        return print_usage_error("--min-chunk goes with --zero-copy"), false;
     if (args->min_chunk && !option_size_parse(args->min_chunk, 1, &o->min_chunk_bytes))
         return print_usage_error("--min-chunk needs a size, such as 256KiB"), false;
     if (args->min_chunk && o->min_chunk_bytes == 0)

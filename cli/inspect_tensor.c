@@ -94,15 +94,21 @@ static void say_ends(const char *label, const double *values, unsigned count, en
     line_end_words(&l);
 }
 
+/* Of chunks: they may stand in the metadata, or nowhere. */
+static const char *place_name(const struct tp_checkpoint *ck, const struct tp_extent *e)
+{
+    const struct tp_file_info *file = tp_checkpoint_file(ck, e->file);
+    return file ? file->name : e->file == TP_FILE_MEMORY ? "(in the metadata)" : "(not stored)";
+}
+
 static void say_places(const struct tp_checkpoint *ck, const struct tp_tensor *tensor)
 {
     struct line l;
     line_init(&l);
     for (uint32_t i = 0; i < tensor->extent_count; i++) {
         const struct tp_extent *e = &tensor->extents[i];
-        line_add(&l, "  %-14s  %s, %s bytes from %s", i ? "" : "file",
-                 text_name(tp_checkpoint_file(ck, e->file)->name).s, text_count(e->size_bytes).s,
-                 text_count(e->offset_bytes).s);
+        line_add(&l, "  %-14s  %s, %s bytes from %s", i ? "" : "file", text_name(place_name(ck, e)).s,
+                 text_count(e->size_bytes).s, text_count(e->offset_bytes).s);
         if (tensor->extent_count > 1)
             line_add(&l, ", elements from %s", text_count(e->first_elem).s);
         line_end_words(&l);
@@ -240,7 +246,7 @@ static void json_tensor(const struct tp_checkpoint *ck, const struct tp_tensor *
     for (uint32_t i = 0; i < tensor->extent_count; i++) {
         const struct tp_extent *e = &tensor->extents[i];
         json_open(&j, NULL, '{');
-        json_text(&j, "file", tp_checkpoint_file(ck, e->file)->name);
+        json_text(&j, "file", place_name(ck, e));
         json_count(&j, "offset", e->offset_bytes);
         json_count(&j, "length", e->size_bytes);
         json_count(&j, "first_element", e->first_elem);

@@ -101,8 +101,13 @@ static bool recognise(const struct tp_place *place)
 static enum tp_status note_place(const struct tp_orbax_place *place, struct tp_checkpoint *ck, struct tp_error *err)
 {
     char shown[TP_NAME_TEXT];
-    if (!place->step || place->step_count < 2)
-        return TP_OK;
+    enum tp_status status = TP_OK;
+    if (place->items)
+        status = tp_checkpoint_note_add(
+            ck, err, "of %zu items (%s) only '%s' is read; the others are read by their folders", place->item_count,
+            place->items, tp_describe_name(shown, place->item, strlen(place->item)));
+    if (status || !place->step || place->step_count < 2)
+        return status;
     return tp_checkpoint_note_add(ck, err, "of %zu steps the last is read: %s", place->step_count,
                                   tp_describe_name(shown, place->step, strlen(place->step)));
 }

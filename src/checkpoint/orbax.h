@@ -13,6 +13,8 @@ struct tp_orbax_place {
     char *item;   /* "default", "state" ...; NULL: the unit is the item itself */
     char *step;   /* name of the step that was chosen among several; NULL: `path` is no root of steps */
     size_t step_count;
+    char *items; /* names of all items beside the chosen one, and its own; NULL: there is but one */
+    size_t item_count;
 };
 /* `unfinished`: its name may say that it is. Look for it in the folder itself, in an item below it (DIR/default), in
  * the highest step (DIR/1000/default). TP_ERR_FORMAT: there is none, or it is unfinished; TP_ERR_USAGE: several items

@@ -53,13 +53,19 @@ static enum tp_status check_name(const char *path, struct tp_error *err)
     return status;
 }
 
+/* What a CheckpointManager is usually told to put before a step's number; an item may well be called "encoder_1". */
+static const char *const step_prefixes[] = {"", "step_", "checkpoint_", "ckpt_"};
+
 /* The number of a step's folder: "1000", "00001000", "step_1000"; false: it is none. */
 static bool step_number(const char *name, uint64_t *number)
 {
     size_t len = strlen(name), digits = 0;
     while (digits < len && name[len - 1 - digits] >= '0' && name[len - 1 - digits] <= '9')
         digits++;
-    if (digits == 0 || digits > 19 || (digits < len && name[len - 1 - digits] != '_'))
+    bool known = false;
+    for (size_t i = 0; i < TP_COUNT_OF(step_prefixes) && !known; i++)
+        known = strlen(step_prefixes[i]) == len - digits && strncmp(name, step_prefixes[i], len - digits) == 0;
+    if (digits == 0 || digits > 19 || !known)
         return false;
     *number = strtoull(name + len - digits, NULL, 10);
     return !is_unfinished_name(name);
@@ -129,8 +135,12 @@ static enum tp_status find_in_unit(struct tp_orbax_place *place, const char *fol
     status = find_items(&items, folder, names, err);
     if (status || items.count == 0)
         return status;
-    if (items.chosen)
+    if (items.chosen) {
+        place->item_count = items.count;
+        if (items.count > 1 && !(place->items = strdup(tp_name_list_text(&items.list))))
+            return tp_fail_nomem(err);
         return fill_place(place, folder, items.chosen, err);
+    }
     tp_fail(err, TP_ERR_USAGE, "several items, and none has a usual name: %s", tp_name_list_text(&items.list));
     tp_err_hint(err, TP_ERR_USAGE, "name the folder of the item that is meant");
     return tp_err_path(err, TP_ERR_USAGE, folder);
@@ -233,5 +243,6 @@ void tp_orbax_place_release(struct tp_orbax_place *place)
     free(place->unit);
     free(place->item);
     free(place->step);
+    free(place->items);
     *place = (struct tp_orbax_place){.folder = NULL};
 }

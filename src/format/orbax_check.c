@@ -26,8 +26,19 @@ static bool ends_with(const char *text, size_t len, const char *end)
 
 /* Files and folders that are ours or Orbax's own, in the folder of the arrays or in that of the whole checkpoint. */
 static const char *const taken[] = {
-    "_METADATA", "_CHECKPOINT_METADATA", "_sharding",  "array_metadatas", "checkpoint",       "commit_success.txt",
-    "d",         "manifest.json",        "descriptor", "manifest.ocdbt",  "orbax.checkpoint", "SHA256SUMS",
+    "_METADATA",
+    "_CHECKPOINT_METADATA",
+    "_sharding",
+    "array_metadatas",
+    "checkpoint",
+    "commit_success.txt",
+    "d",
+    "manifest.json",
+    "descriptor",
+    "manifest.ocdbt",
+    "orbax.checkpoint",
+    "SHA256SUMS",
+    ".gitattributes",
 };
 
 static bool is_taken(const char *name)
@@ -47,6 +58,8 @@ static const char *folder_fault(const char *name, size_t len)
         return "not the name of a folder";
     if (len > FILE_NAME_MAX)
         return "longer than 255 bytes";
+    if (strstr(name, ".orbax-checkpoint-tmp") || strstr(name, ".tensorport-partial"))
+        return "what is unfinished is called so";
     if (ends_with(name, len, ".__lock"))
         return "TensorStore keeps names that end in .__lock for itself";
     return is_taken(name) ? "reserved" : NULL;

@@ -12,6 +12,7 @@
 #include "job/links.h"
 #include "job/print.h"
 #include "job/report.h"
+#include "os/copy.h"
 #include "os/host.h"
 #include "os/tree.h"
 #include "tensorport/tensorport.h"
@@ -63,6 +64,36 @@ static void add_totals(struct tp_conversion *cv)
         plan->array_count * 512;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static enum tp_status refuse_name(const char *name, const char *why, struct tp_error *err)
+{
+    char shown[256];
+    return tp_fail(err, TP_ERR_UNSUPPORTED, "the output would hold '%s' twice: %s",
+                   tp_text_printable(shown, sizeof shown, name, strlen(name)), why);
+}
+
+/* No two files of one name, and none that is also a folder of others. Sorts the names. */
+static enum tp_status check_distinct(const char **names, size_t count, struct tp_error *err)
+{
+    char folder[TP_NAME_MAX_BYTES + 256];
+    qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && strcmp(names[i - 1], names[i]) == 0)
+            return refuse_name(names[i], "two files would have this name", err);
+        for (const char *slash = names[i]; (slash = strchr(slash, '/')) != NULL; slash++) {
+            const char *key = folder;
+            snprintf(folder, sizeof folder, "%.*s", (int)(slash - names[i]), names[i]);
+            if (bsearch(&key, names, count, sizeof *names, by_name))
+                return refuse_name(folder, "as a file, and as a folder", err);
+        }
+    }
+    return TP_OK;
+}
+
 /* Every file that will be made, against those that are there. */
 static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err)
 {
@@ -82,7 +113,9 @@ static enum tp_status check_names(struct tp_conversion *cv, struct tp_error *err
     if (cv->options.sha256)
         names[count++] = TP_SUMS_NAME;
     names[count++] = TP_MANIFEST_NAME;
-    enum tp_status st = tp_outdir_check_names(&cv->outdir, names, count, err);
+    enum tp_status st = check_distinct(names, count, err);
+    if (!st)
+        st = tp_outdir_check_names(&cv->outdir, names, count, err);
     free(names);
     return st;
 }
@@ -142,14 +175,34 @@ static enum tp_status check_texts(const struct tp_conversion *cv, struct tp_erro
 }
 
 /* The source is only ever read; an exchange would replace it. */
+static bool is_within(const char *path, const char *folder)
+{
+    size_t len = strlen(folder);
+    return strncmp(path, folder, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
 static enum tp_status check_apart(const struct tp_conversion *cv, struct tp_error *err)
 {
-    const char *folder = cv->source->folder;
-    if (cv->outdir.in_place)
+    const char *folder = *cv->source->folder ? cv->source->folder : ".";
+    if (cv->outdir.in_place || !cv->outdir.inside)
         return TP_OK;
-    if (!tp_path_same(folder, cv->outdir.final) && !tp_path_same(folder, cv->outdir.work))
-        return TP_OK;
-    return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the output is the folder of the input"), cv->outdir.final);
+    if (tp_path_same(folder, cv->outdir.final) || tp_path_same(folder, cv->outdir.work))
+        return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the output is the folder of the input"), cv->outdir.final);
+    char *out = NULL;
+    enum tp_status st = tp_path_real(&out, cv->outdir.final, err);
+    for (uint32_t i = 0; i < tp_checkpoint_file_count(cv->source) && !st; i++) {
+        char *file = NULL; /* where it really lies: a link may lead into the output */
+        st = tp_path_real(&file, tp_checkpoint_file_path(cv->source, i), err);
+        if (!st && is_within(file, out)) {
+            char shown[256];
+            st = tp_fail(err, TP_ERR_USAGE, "the input's file '%s' lies in the output",
+                         tp_text_printable(shown, sizeof shown, file, strlen(file)));
+            tp_err_path(err, st, cv->outdir.final);
+        }
+        free(file);
+    }
+    free(out);
+    return st;
 }
 
 /* The folder that appears whole: the output, or with --step the step in it. */

@@ -272,7 +272,8 @@ static enum tp_status build_plan(struct tp_verifying *v)
     struct tp_plan *plan = &v->plan;
     uint32_t count = tp_checkpoint_tensor_count(v->model);
     size_t extent_capacity = 0;
-    plan->file_count = tp_checkpoint_file_count(v->model);
+    uint32_t file_count = tp_checkpoint_file_count(v->model);
+    plan->file_count = file_count ? file_count : v->by_tensor; /* all values may stand in the metadata */
     plan->arrays = malloc((count + 1) * sizeof *plan->arrays);
     plan->files = calloc(plan->file_count + 1, sizeof *plan->files);
     v->array_tensor = malloc((count + 1) * sizeof *v->array_tensor);
@@ -284,7 +285,8 @@ static enum tp_status build_plan(struct tp_verifying *v)
         return st;
     if (plan->extent_count)
         qsort(plan->extents, plan->extent_count, sizeof *plan->extents, compare_extents);
-    for (uint32_t f = 0; f < plan->file_count; f++)
+    plan->files[0].name = "metadata";
+    for (uint32_t f = 0; f < file_count; f++)
         plan->files[f] = (struct tp_out_file){.name = tp_checkpoint_file(v->model, f)->name,
                                               .size_bytes = tp_checkpoint_file(v->model, f)->size_bytes};
     for (size_t i = 0; i < v->name_count; i++)

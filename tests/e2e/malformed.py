@@ -59,7 +59,9 @@ def shaped(shape: str, dtype: str = "F32", size: int = 8) -> bytes:
 
 def placed(*offsets: tuple[int, int], size: int) -> bytes:
     """Tensors of U8 at the given places."""
-    entries = [f'"t{i}":{entry(chr(34) + "U8" + chr(34), f"[{e - b}]", f"[{b},{e}]")}' for i, (b, e) in enumerate(offsets)]
+    entries = [
+        f'"t{i}":{entry(chr(34) + "U8" + chr(34), f"[{e - b}]", f"[{b},{e}]")}' for i, (b, e) in enumerate(offsets)
+    ]
     return framed("{" + ",".join(entries) + "}", bytes(size))
 
 
@@ -67,7 +69,11 @@ def tensors(**named: tuple[str, list[int], bytes]) -> bytes:
     """A sound file. A dot in a name is written as two underscores."""
     header, data = {}, b""
     for name, (dtype, shape, raw) in named.items():
-        header[name.replace("__", ".")] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name.replace("__", ".")] = {
+            "dtype": dtype,
+            "shape": shape,
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
         data += raw
     return framed(json.dumps(header), data)
 
@@ -108,7 +114,13 @@ def add_framing() -> None:
     add("i21", ACCEPT, framed('{"t":' + T_TEXT + "}" + " " * (11 - len('{"t":' + T_TEXT + "}") % 8)))
     add("i22", ACCEPT, tensors(a=("U8", [1], b"\1"), b=("F32", [1], DATA[:4])))
     add("i24", REJECT, tensors(a=("U8", [4096], bytes(4096)))[:-2048], "truncated", "2,048")
-    add("j01", REJECT, b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16384096\n", "Git LFS", "git lfs pull")
+    add(
+        "j01",
+        REJECT,
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16384096\n",
+        "Git LFS",
+        "git lfs pull",
+    )
     add("j02", REJECT, b"<!DOCTYPE html><html><body>404</body></html>\n", "HTML")
     add("j03", REJECT, b"PK\3\4" + bytes(60), "ZIP")
     add("j04", REJECT, b"GGUF\3\0\0\0" + bytes(60), "GGUF")
@@ -150,14 +162,22 @@ def add_json() -> None:
     add("c09", REJECT, one(entry(more=',"x":' + "[" * 200 + "]" * 200)), "128 levels", tensor="t")
     add("c10", WARN, one(entry(more=',"x":' + "[" * 100 + "]" * 100)), "fields", "(x)")
     add("c11", REJECT, framed("[" * 1_000_000, b""))
-    for name, text in (("c12", "null"), ("c13", "5"), ("c14", '["F32",[2],[0,8]]'), ("k04", '"x"'), ("k05", '["F32",[2],[0,8],1]')):
+    for name, text in (
+        ("c12", "null"),
+        ("c13", "5"),
+        ("c14", '["F32",[2],[0,8]]'),
+        ("k04", '"x"'),
+        ("k05", '["F32",[2],[0,8],1]'),
+    ):
         add(name, REJECT, one(text), "expected an object", tensor="t")
     add("c21", REJECT, one("{}"), "has no dtype", tensor="t")
     add("c23", REJECT, one('{"u":' + T_TEXT + "}"), "has no dtype", tensor="t")
     add("c15", WARN, one(entry(more=',"stride":[1]')), "fields", "(stride)")
     add("k15", REJECT, one(entry(more=',"stride":[1],"stride":[1]')), "'stride' occurs twice", tensor="t")
     for name, missing in (("c16", "dtype"), ("c17", "shape"), ("c18", "data_offsets")):
-        add(name, REJECT, one(json.dumps({k: v for k, v in T.items() if k != missing})), f"has no {missing}", tensor="t")
+        add(
+            name, REJECT, one(json.dumps({k: v for k, v in T.items() if k != missing})), f"has no {missing}", tensor="t"
+        )
     add("c19", REJECT, one(entry(shape="[NaN]")), "'N'", tensor="t")
     add("c20", ACCEPT, one(T_TEXT, name='"../../etc/passwd"'))
     add("c22", ACCEPT, one('{"data_offsets":[0,8],"shape":[2],"dtype":"F32"}'))
@@ -169,14 +189,29 @@ def add_json() -> None:
     add("d06", REJECT, one(entry(more=',"data_offsets":[0,8]')), "'data_offsets' occurs twice", tensor="t")
     add("d10", REJECT, one(entry(more=',"shape":[2]')), "'shape' occurs twice", tensor="t")
     add("d07", REJECT, framed(f'{{"t":{T_TEXT},"\\u0074":{T_TEXT}}}'), "twice", tensor="t")
-    add("d08", REJECT, framed(f'{{"t":{T_TEXT},"u":{entry(offsets="[8,16]")},"t":{T_TEXT}}}', DATA * 2), "twice", tensor="t")
+    add(
+        "d08",
+        REJECT,
+        framed(f'{{"t":{T_TEXT},"u":{entry(offsets="[8,16]")},"t":{T_TEXT}}}', DATA * 2),
+        "twice",
+        tensor="t",
+    )
     add("d09", ACCEPT, tensors(**{"caf\u00e9": ("U8", [1], b"\1"), "cafe\u0301": ("U8", [1], b"\2")}))
     twice = f'{{"t":{T_TEXT},"u":{entry(offsets="[8,16]")},"t":{entry(offsets="[16,24]")}}}'
     add("k03", REJECT, framed(twice, DATA * 3), "twice", tensor="t")
     add("e01", ACCEPT, framed(f'{{"__metadata__":null,"t":{T_TEXT}}}'))
     add("e10", ACCEPT, framed(f'{{"__metadata__":{{}},"t":{T_TEXT}}}'))
-    for name, value in (("e02", '{"a":1}'), ("e03", '{"a":{}}'), ("e04", '{"a":[]}'), ("e05", '{"a":null}'), ("e06", '{"a":true}'),
-                        ("e07", "[]"), ("e08", '"x"'), ("e09", T_TEXT), ("e11", '{"a":"\\u0000"}')):
+    for name, value in (
+        ("e02", '{"a":1}'),
+        ("e03", '{"a":{}}'),
+        ("e04", '{"a":[]}'),
+        ("e05", '{"a":null}'),
+        ("e06", '{"a":true}'),
+        ("e07", "[]"),
+        ("e08", '"x"'),
+        ("e09", T_TEXT),
+        ("e11", '{"a":"\\u0000"}'),
+    ):
         add(name, REJECT, framed(f'{{"__metadata__":{value},"t":{T_TEXT}}}'), "__metadata__")
     add("k01", ACCEPT, framed(f'{{"t":{T_TEXT},"__metadata__":{{"format":"pt"}}}}'))
     add("k02", ACCEPT, framed(f'{{"\\u005f_metadata__":{{"format":"pt"}},"t":{T_TEXT}}}'))
@@ -194,8 +229,16 @@ def add_json() -> None:
 
 def add_shapes() -> None:
     """6.3 dtype, shape, size."""
-    for name, dtype in (("g01", '"F128"'), ("g02", '"f32"'), ("g06", '"float32"'), ("g11", '"C128"'), ("g12", '"F8_E4M3FN"'),
-                        ("g13", '"I4"'), ("g16", '"F32 "'), ("k16", '""')):
+    for name, dtype in (
+        ("g01", '"F128"'),
+        ("g02", '"f32"'),
+        ("g06", '"float32"'),
+        ("g11", '"C128"'),
+        ("g12", '"F8_E4M3FN"'),
+        ("g13", '"I4"'),
+        ("g16", '"F32 "'),
+        ("k16", '""'),
+    ):
         add(name, REJECT, one(entry(dtype)), "unknown dtype", tensor="t")
     for name, dtype in (("g03", "1"), ("g05", "null"), ("g04", '{"F32":null}')):
         add(name, REJECT, one(entry(dtype)), "expected a string for dtype", tensor="t")
@@ -204,10 +247,25 @@ def add_shapes() -> None:
     add("g09", REJECT, shaped("[3]", "F6_E2M3", 2), "whole bytes", tensor="t")
     add("g10", ACCEPT, shaped("[4]", "F6_E3M2", 3))
     add("g14", ACCEPT, tensors(t=("F32", [2], struct.pack("<2f", float("nan"), float("inf")))))
-    add("k19", ACCEPT, tensors(t=("BOOL", [4], b"\0\1\2\xff")))  # counted and warned of by a conversion, which looks at data
-    for name, shape in (("h01", "[-2]"), ("h02", "[2.0]"), ("h03", "[2e0]"), ("h04", '["2"]'), ("h05", "[true]"), ("h06", "[null]"),
-                        ("h22", "2"), ("h23", "[[2]]"), ("h24", "{}"), ("h09", "[18446744073709551616]"), ("h18", "[02]"),
-                        ("h20", "[+2]"), ("h21", "[0x2]"), ("h19", "[-0]")):
+    add(
+        "k19", ACCEPT, tensors(t=("BOOL", [4], b"\0\1\2\xff"))
+    )  # counted and warned of by a conversion, which looks at data
+    for name, shape in (
+        ("h01", "[-2]"),
+        ("h02", "[2.0]"),
+        ("h03", "[2e0]"),
+        ("h04", '["2"]'),
+        ("h05", "[true]"),
+        ("h06", "[null]"),
+        ("h22", "2"),
+        ("h23", "[[2]]"),
+        ("h24", "{}"),
+        ("h09", "[18446744073709551616]"),
+        ("h18", "[02]"),
+        ("h20", "[+2]"),
+        ("h21", "[0x2]"),
+        ("h19", "[-0]"),
+    ):
         add(name, REJECT, shaped(shape), tensor="t")
     add("h07", REJECT, shaped("[2,18446744073709551614]"), tensor="t")
     add("h08", REJECT, shaped("[2,9223372036854775807]", "I32"), "more bytes than any file", tensor="t")
@@ -273,7 +331,9 @@ A, B = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 FOLDERS: list[tuple[str, str, Callable[[Path], Path], tuple[str, ...], str]] = []
 
 
-def case(name: str, verdict: str, *says: str, tensor: str = "") -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
+def case(
+    name: str, verdict: str, *says: str, tensor: str = ""
+) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
     """Remember a case that is a folder: the function makes it."""
 
     def keep(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
@@ -296,9 +356,19 @@ def add_indexes() -> None:
     add_index("x02", REJECT, {"weight_map": []}, "expected an object for weight_map")
     for i, value in enumerate((1, None, [good])):
         add_index(f"x03{'abc'[i]}", REJECT, {"weight_map": {"a": value}}, "expected a string", tensor="a")
-    for name, value in (("x04", "../x.safetensors"), ("x05", "/etc/passwd"), ("x06", "a/../../b"), ("x07", "..\\x"),
-                        ("x08", "C:\\x"), ("x08b", "C:x.safetensors"), ("x09b", "."), ("x09c", ".."), ("x10b", "a\0b.safetensors"),
-                        ("x26", "sub/model.safetensors"), ("x27", "model.bin")):
+    for name, value in (
+        ("x04", "../x.safetensors"),
+        ("x05", "/etc/passwd"),
+        ("x06", "a/../../b"),
+        ("x07", "..\\x"),
+        ("x08", "C:\\x"),
+        ("x08b", "C:x.safetensors"),
+        ("x09b", "."),
+        ("x09c", ".."),
+        ("x10b", "a\0b.safetensors"),
+        ("x26", "sub/model.safetensors"),
+        ("x27", "model.bin"),
+    ):
         add_index(name, REJECT, mapped(a=value), tensor="a")
     add_index("x09", REJECT, mapped(a=""), "is empty", tensor="a")
     add_index("x10", REJECT, {"weight_map": {"a\0b": good}}, "NUL")
@@ -306,7 +376,9 @@ def add_indexes() -> None:
     add_index("x14", REJECT, mapped(a=good, b=good), "does not have it", good, tensor="b")
     for i, size in enumerate((9, -1, "8", 1e30, 8.0)):
         add_index(f"x18{'abcde'[i]}", WARN, {"metadata": {"total_size": size}, "weight_map": {"a": good}}, "total_size")
-    add_index("x18ok", ACCEPT, {"metadata": {"total_size": 8, "total_parameters": 2}, "weight_map": {"a": good}, "dtype": "x"})
+    add_index(
+        "x18ok", ACCEPT, {"metadata": {"total_size": 8, "total_parameters": 2}, "weight_map": {"a": good}, "dtype": "x"}
+    )
     add_index("x19", REJECT, [], "a list")
     add_index("x21", REJECT, "\ufeff" + json.dumps(mapped(a=good)), "0xef")
     add_index("x28", REJECT, '{"weight_map":{"a":"model.safetensors"}}x', "'x'")
@@ -317,7 +389,9 @@ def add_indexes() -> None:
 
     @case("x16", WARN, "for another file", "(a)")
     def _(p: Path) -> Path:
-        return folder(p, mapped(a=A, b=B), model__00001__of__00002=simple("a"), model__00002__of__00002=simple("a", "b"))
+        return folder(
+            p, mapped(a=A, b=B), model__00001__of__00002=simple("a"), model__00002__of__00002=simple("a", "b")
+        )
 
     @case("x16b", REJECT, "occurs in", A, B, tensor="a")
     def _(p: Path) -> Path:
@@ -420,25 +494,38 @@ def add_folders() -> None:
     case("y02_counted_from_zero", ACCEPT)(lambda p: shards(p, zero_based))
     case("y03_two_dashes", ACCEPT)(lambda p: shards(p, {f"model--{i:05}-of-00002": simple(f"t{i}") for i in (1, 2)}))
     case("y04_shard_missing", REJECT, "model-00002-of-00004.safetensors")(
-        lambda p: shards(p, {k: v for k, v in four.items() if "00002-" not in k}))
+        lambda p: shards(p, {k: v for k, v in four.items() if "00002-" not in k})
+    )
     case("y05_two_sets", REJECT, "two numbered sets")(
-        lambda p: shards(p, four | {f"model-{i:05}-of-00002": simple(f"t{i}") for i in (1, 2)}))
+        lambda p: shards(p, four | {f"model-{i:05}-of-00002": simple(f"t{i}") for i in (1, 2)})
+    )
     case("y06_single_and_equal_shards", WARN, "not read: model.safetensors")(
-        lambda p: shards(p, four | {"model": simple("t1", "t2", "t3", "t4")}))
-    case("y07_single_and_other_shards", REJECT, "hold different tensors")(lambda p: shards(p, four | {"model": simple("t1")}))
+        lambda p: shards(p, four | {"model": simple("t1", "t2", "t3", "t4")})
+    )
+    case("y07_single_and_other_shards", REJECT, "hold different tensors")(
+        lambda p: shards(p, four | {"model": simple("t1")})
+    )
     case("y08_consolidated_beside", WARN, "not read: consolidated.safetensors")(
-        lambda p: shards(p, {"model": simple("a"), "consolidated": simple("z")}))
+        lambda p: shards(p, {"model": simple("a"), "consolidated": simple("z")})
+    )
     case("y09_consolidated_alone", ACCEPT)(lambda p: shards(p, {"consolidated": simple("z")}))
     case("y10_adapter", REJECT, "LoRA")(lambda p: shards(p, {"adapter_model": simple("lora_A")}))
     case("y11_adapter_beside", WARN, "not read: adapter_model.safetensors")(
-        lambda p: shards(p, {"model": simple("a"), "adapter_model": simple("lora_A")}))
+        lambda p: shards(p, {"model": simple("a"), "adapter_model": simple("lora_A")})
+    )
     case("y12_variant_alone", WARN, "fp16")(lambda p: shards(p, {"model.fp16": simple("a")}))
-    case("y13_variant_beside", WARN, "not read: model.fp16")(lambda p: shards(p, {"model": simple("a"), "model.fp16": simple("a")}))
+    case("y13_variant_beside", WARN, "not read: model.fp16")(
+        lambda p: shards(p, {"model": simple("a"), "model.fp16": simple("a")})
+    )
     case("y14_variant_shards", WARN, "fp16")(
-        lambda p: shards(p, {f"model.fp16-{i:05}-of-00002": simple(f"t{i}") for i in (1, 2)}))
+        lambda p: shards(p, {f"model.fp16-{i:05}-of-00002": simple(f"t{i}") for i in (1, 2)})
+    )
     case("y15_two_variants", REJECT, "several variants")(
-        lambda p: shards(p, {"model.fp16": simple("a"), "model.bf16": simple("a")}))
-    case("y16_training_state", REJECT, "training run")(lambda p: shards(p, {"optimizer": simple("a"), "rng_state_0": simple("b")}))
+        lambda p: shards(p, {"model.fp16": simple("a"), "model.bf16": simple("a")})
+    )
+    case("y16_training_state", REJECT, "training run")(
+        lambda p: shards(p, {"optimizer": simple("a"), "rng_state_0": simple("b")})
+    )
     case("y17_layer_files", ACCEPT)(lambda p: shards(p, {f"layers-{i}": simple(f"t{i}") for i in (1, 22, 3)}))
     case("y18_empty_folder", REJECT, "empty folder")(lambda p: shards(p, {}))
 
@@ -454,7 +541,8 @@ def add_folders() -> None:
     case("y20_gguf_folder", REJECT, "GGUF")(only("model-q4.gguf", b"GGUF"))
     case("y21_unfinished", REJECT, "unfinished download")(only("model.safetensors.incomplete", bytes(64)))
     case("y22_lfs_folder", REJECT, "this folder holds Git LFS pointers", "model.safetensors", "git lfs pull")(
-        only("model.safetensors", FILES["j01"][1]))
+        only("model.safetensors", FILES["j01"][1])
+    )
     case("y23_no_checkpoint", REJECT, "no *.safetensors")(only("README.md", b"#"))
 
     @case("y24_subfolder", REJECT, "original")
@@ -488,7 +576,8 @@ def add_folders() -> None:
         return p / "snapshot"
 
     case("y29_codes_without_scales", WARN, "without scales")(
-        lambda p: shards(p, {"model": tensors(mlp__qweight=("I32", [2], DATA))}))
+        lambda p: shards(p, {"model": tensors(mlp__qweight=("I32", [2], DATA))})
+    )
     case("y30_absent", REJECT, "no such file")(lambda p: p / "absent")
 
 

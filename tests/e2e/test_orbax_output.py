@@ -550,8 +550,7 @@ def test_killed_at_any_instant_the_output_is_whole_or_absent(
         time.sleep(usual * (step % 8) / 7)
         running.send_signal(how)
         code = running.wait()
-        if how == signal.SIGINT and code == 130:
-            assert list(tmp_path.glob("*partial*")) == []
+        assert code in (0, -how, 128 + how)
         if (out / "manifest.json").exists():
             run("verify", "--model", out, "--source", source, code=None if (over and how == signal.SIGKILL) else 0)
         else:

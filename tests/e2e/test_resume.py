@@ -83,7 +83,7 @@ def test_stopped_at_any_moment_it_is_resumed_to_the_same_bytes(
         else:
             run("convert", "-i", source, "-o", out, "--quiet", "--resume", *options)
         assert sums(out) == expected, f"turn {turn}"
-        assert not [p for p in tmp_path.rglob("*partial*")]
+        assert not list(tmp_path.rglob("*partial*"))
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         out.rmdir()
