@@ -79,7 +79,7 @@ static const struct option_row rows[] = {
                "with --zero-copy: hard links, else symbolic ones; one of these; copies; or write beside the originals"),
     OPT_TEXT(0, "min-chunk", "SIZE", min_chunk,
              "with --zero-copy: an array in smaller chunks than this is copied after all; default: 256KiB, 0: none"),
-    OPT_SIZE("chunk-bytes", chunk_bytes, 4096, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
+    OPT_SIZE("chunk-bytes", chunk_bytes, 1024, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
     OPT_TEXT(0, "step", "N", step, "write OUTPUT/N/ITEM, as a CheckpointManager keeps checkpoints"),
     OPT_TEXT(0, "item", "NAME", item, "the item's name; with --step, default: default"),
     OPT_CHOICE("orbax-layout", "V", orbax_layout, orbax_choices, NULL,
