@@ -294,8 +294,9 @@ const struct command command_convert = {
     .synopsis = "convert --input PATH --output DIR [options]",
     .summary = "write a checkpoint that JAX loads, and read it back to prove it",
     .description =
-        "Converts a safetensors checkpoint to sharded Flax MessagePack, and reads the result back to prove it. Every "
-        "name stays as it is. Nothing appears under the output's name until all of it is there; the source is only "
+        "Converts a safetensors or Orbax checkpoint to sharded Flax MessagePack, to Orbax or to safetensors, and reads "
+        "the result back to prove it. Every name stays as it is. Nothing appears under the output's name until all of "
+        "it is there; the source is only "
         "ever read.",
     .examples = "  tensorport convert -i models/llama -o models/llama-jax\n"
                 "  tensorport convert -i models/llama -o out --precision keep --shard-size 5GB\n"

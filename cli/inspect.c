@@ -392,7 +392,8 @@ const struct command command_inspect = {
     .synopsis = "inspect PATH [options]",
     .summary = "show what a checkpoint holds",
     .description =
-        "Shows files, tensors, dtypes, parameters and sizes of a safetensors checkpoint or of an output of TensorPort. "
+        "Shows files, tensors, dtypes, parameters and sizes of a safetensors or Orbax checkpoint or of an output of "
+        "TensorPort. "
         "Only headers are read. Layers that repeat fold into one row. Parameters are logical ones: codes of a "
         "quantised tensor count as the values that they stand for. Quantised weights are listed with the name and the "
         "shape that convert --dequantize gives them, or with the reason why it refuses them.",

@@ -224,9 +224,11 @@ const struct command command_verify = {
     .synopsis = "verify --model DIR [--source PATH] [options]",
     .summary = "compare an output with its manifest, and with its source",
     .description =
-        "Reads every MessagePack shard of DIR and compares names, dtypes, shapes, places, sizes and digests with "
+        "Reads every file of DIR (MessagePack, Orbax or safetensors) and compares names, dtypes, shapes, places, sizes "
+        "and digests with "
         "manifest.json. With --source every byte is derived again from the source checkpoint; that also works for "
-        "*.msgpack files that another program wrote. Exit code 0: equal; 1: different, and the differences are listed.",
+        "*.msgpack files and Orbax checkpoints that another program wrote. Exit code 0: equal; 1: different, and the "
+        "differences are listed.",
     .examples = "  tensorport verify --model models/llama-jax\n"
                 "  tensorport verify --model models/llama-jax --source models/llama\n"
                 "  tensorport verify --model models/llama-jax --quick --json\n",
