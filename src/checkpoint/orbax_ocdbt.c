@@ -88,7 +88,8 @@ static enum tp_status keep_inline(struct store *s, const struct tp_ocdbt_entry *
         return tp_fail(err, TP_ERR_LIMIT, "more than %zu MiB of arrays within the nodes", INLINE_MAX_BYTES >> 20);
     if (!tp_array_grow(&ck->memory, &s->memory_capacity, ck->memory_bytes + (size_t)e->size, 1))
         return tp_fail_nomem(err);
-    memcpy(ck->memory + ck->memory_bytes, e->bytes, (size_t)e->size);
+    if (e->size > 0)
+        memcpy(ck->memory + ck->memory_bytes, e->bytes, (size_t)e->size);
     *value = (struct tp_orbax_value){ck->memory_bytes, e->size, TP_FILE_MEMORY};
     ck->memory_bytes += (size_t)e->size;
     return TP_OK;
