@@ -320,7 +320,8 @@ static uint64_t tile_end(const struct grid *g, uint64_t first)
     if (g->first_axis == g->rank)
         return end;
     unsigned axis = g->first_axis;
-    uint64_t layer = g->stride[axis] * g->t->shape[axis], rows = g->stride[axis] * g->t->chunks->shape[axis];
+    uint64_t shape = g->t->shape[axis], chunk = g->t->chunks->shape[axis];
+    uint64_t layer = g->stride[axis] * shape, rows = g->stride[axis] * (chunk < shape ? chunk : shape);
     uint64_t edge = end - end % layer % rows;
     return edge > first ? edge : end;
 }
