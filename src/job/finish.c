@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "job/conversion.h"
+#include "job/print.h"
 #include "job/report.h"
 #include "job/textfile.h"
 #include "os/host.h"
@@ -132,36 +133,12 @@ static enum tp_status sum_line(tp_json_write_fn write, void *user, const char *h
     return st ? st : write(user, "\n", 1, err);
 }
 
-static enum tp_status sha256_path(const char *path, char hex[TP_SHA256_HEX], struct tp_pool *pool, struct tp_error *err)
-{
-    size_t chunk = (size_t)256 << 10;
-    uint8_t *bytes = malloc(chunk);
-    struct tp_sha256 *sha = tp_sha256_new();
-    struct tp_file_id id = {.size_bytes = 0};
-    int fd = -1;
-    enum tp_status st = bytes && sha ? tp_file_open_read(&fd, path, &id, err) : tp_fail_nomem(err);
-    for (uint64_t at = 0; at < id.size_bytes && !st && !(pool && tp_pool_stopped(pool)); at += chunk) {
-        size_t n = id.size_bytes - at < chunk ? (size_t)(id.size_bytes - at) : chunk;
-        st = tp_file_read_at(fd, bytes, n, at, path, err);
-        if (!st && !tp_sha256_update(sha, bytes, n))
-            st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
-        if (pool)
-            tp_pool_count(pool, n);
-    }
-    if (!st && !tp_sha256_finish(sha, hex))
-        st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
-    tp_fd_close(fd);
-    tp_sha256_free(sha);
-    free(bytes);
-    return st;
-}
-
 /* SHA-256 of one file of the work folder. */
 static enum tp_status sha256_file(const struct tp_conversion *cv, const char *name, char hex[TP_SHA256_HEX],
                                   struct tp_pool *pool, struct tp_error *err)
 {
     char *path = tp_path_join(cv->outdir.work, name);
-    enum tp_status st = path ? sha256_path(path, hex, pool, err) : tp_fail_nomem(err);
+    enum tp_status st = path ? tp_file_sha256(path, hex, pool, err) : tp_fail_nomem(err);
     free(path);
     return st;
 }
@@ -190,7 +167,8 @@ static enum tp_status sha256_task(struct tp_pool *pool, void *job, void *worker,
     struct tp_conversion *cv = job;
     const struct tp_out_file *file = &cv->plan.files[task->file];
     if (file->is_linked)
-        return sha256_path(tp_checkpoint_file_path(cv->source, file->source_file), cv->sha256[task->file], pool, err);
+        return tp_file_sha256(tp_checkpoint_file_path(cv->source, file->source_file), cv->sha256[task->file], pool,
+                              err);
     return sha256_file(cv, file->name, cv->sha256[task->file], pool, err);
 }
 

@@ -75,3 +75,27 @@ enum tp_status tp_source_print_one(struct tp_source_print *out, const struct tp_
     tp_hasher_free(p.hasher);
     return st;
 }
+
+enum tp_status tp_file_sha256(const char *path, char hex[TP_SHA256_HEX], struct tp_pool *pool, struct tp_error *err)
+{
+    size_t chunk = (size_t)256 << 10;
+    uint8_t *bytes = malloc(chunk);
+    struct tp_sha256 *sha = tp_sha256_new();
+    struct tp_file_id id = {.size_bytes = 0};
+    int fd = -1;
+    enum tp_status st = bytes && sha ? tp_file_open_read(&fd, path, &id, err) : tp_fail_nomem(err);
+    for (uint64_t at = 0; at < id.size_bytes && !st && !(pool && tp_pool_stopped(pool)); at += chunk) {
+        size_t n = id.size_bytes - at < chunk ? (size_t)(id.size_bytes - at) : chunk;
+        st = tp_file_read_at(fd, bytes, n, at, path, err);
+        if (!st && !tp_sha256_update(sha, bytes, n))
+            st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
+        if (pool)
+            tp_pool_count(pool, n);
+    }
+    if (!st && !tp_sha256_finish(sha, hex))
+        st = tp_fail(err, TP_ERR_BUG, "SHA-256 failed");
+    tp_fd_close(fd);
+    tp_sha256_free(sha);
+    free(bytes);
+    return st;
+}

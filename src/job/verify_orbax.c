@@ -162,22 +162,8 @@ static enum tp_status check_framing(struct tp_verifying *v, struct tp_hasher *h,
 
 static enum tp_status check_sum(struct tp_verifying *v, uint32_t file, const char *name, const char *expected)
 {
-    size_t chunk = (size_t)64 << 10;
-    uint64_t size = tp_checkpoint_file(v->model, file)->size_bytes;
     char hex[TP_SHA256_HEX] = "";
-    struct tp_sha256 *sha = tp_sha256_new();
-    uint8_t *bytes = malloc(chunk);
-    enum tp_status st = sha && bytes ? TP_OK : tp_fail_nomem(v->err);
-    for (uint64_t at = 0; at < size && !st; at += chunk) {
-        size_t n = size - at < chunk ? (size_t)(size - at) : chunk;
-        st = tp_checkpoint_read_at(v->model, file, bytes, n, at, v->err);
-        if (!st && !tp_sha256_update(sha, bytes, n))
-            st = tp_fail(v->err, TP_ERR_BUG, "SHA-256 failed");
-    }
-    if (!st && !tp_sha256_finish(sha, hex))
-        st = tp_fail(v->err, TP_ERR_BUG, "SHA-256 failed");
-    tp_sha256_free(sha);
-    free(bytes);
+    enum tp_status st = tp_file_sha256(tp_checkpoint_file_path(v->model, file), hex, NULL, v->err);
     return st || strcmp(hex, expected) == 0
                ? st
                : tp_verify_differ(v, "%s: its SHA-256 is not the manifest's: the source has been rewritten", name);
