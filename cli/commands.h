@@ -13,12 +13,14 @@
 extern const struct command command_convert;
 extern const struct command command_verify;
 extern const struct command command_inspect;
+extern const struct command command_map; /* a group */
 
 struct convert_args {
     const char *input, *output;
     const char *cpu;
     const char *dequantize; /* NULL: no; "": what is recognised; else a scheme */
     const char *wrap, *step, *item, *min_chunk;
+    const char *map, *target, *original;
     struct text_list keep_dtype, include, exclude;
     uint64_t shard_size, max_memory, chunk_bytes;
     int format, precision, on_overflow, oversize, tree, progress, mxfp4_layout, link, orbax_layout;
@@ -26,7 +28,9 @@ struct convert_args {
     bool mxfp4_positive_zero, decode_f16_first, nan_scales;
     bool compat, ignore_index, overwrite, resume, skip_verify, sha256, sync;
     bool zero_copy, zarr3, no_ocdbt, timestamp;
+    bool reverse;
     bool dry_run, quiet, json, help;
+    struct option_seen seen;
 };
 
 /* Print what a conversion would write: every array, every file, totals. Returns the exit code. */

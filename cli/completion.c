@@ -3,14 +3,41 @@
  * completion of file names. */
 #include "document.h"
 
-static void put_choices(FILE *out, const char *command, const struct option_row *rows)
+/* What the script calls a command: "map-check"; the program itself is "". */
+static void put_id(FILE *out, const struct command *cmd)
 {
-    for (const struct option_row *row = option_next_visible(rows); row; row = option_next_visible(row + 1)) {
+    for (const char *c = cmd->name ? cmd->name : ""; *c; c++)
+        putc(*c == ' ' ? '-' : *c, out);
+}
+
+/* Which words make which command: "map" and "check" after each other are the command "map-check". */
+static void put_steps(FILE *out, const struct command *group)
+{
+    for (size_t i = 0; group->commands[i]; i++) {
+        fputs("        ", out);
+        put_id(out, group);
+        fprintf(out, ":%s) command=", document_last_word(group->commands[i]->name));
+        put_id(out, group->commands[i]);
+        fputs(" ;;\n", out);
+    }
+    for (size_t i = 0; group->commands[i]; i++)
+        if (group->commands[i]->commands)
+            put_steps(out, group->commands[i]);
+}
+
+static void put_choices(FILE *out, const struct command *cmd)
+{
+    for (const struct option_row *row = option_next_visible(cmd->options); row; row = option_next_visible(row + 1)) {
         if (!row->choices)
             continue;
-        fprintf(out, "        %s:--%s", command, row->name);
-        if (row->letter)
-            fprintf(out, " | %s:-%c", command, row->letter);
+        fputs("        ", out);
+        put_id(out, cmd);
+        fprintf(out, ":--%s", row->name);
+        if (row->letter) {
+            fputs(" | ", out);
+            put_id(out, cmd);
+            fprintf(out, ":-%c", row->letter);
+        }
         fputs(") words='", out);
         for (size_t i = 0; row->choices[i]; i++)
             fprintf(out, i ? " %s" : "%s", row->choices[i]);
@@ -18,11 +45,23 @@ static void put_choices(FILE *out, const char *command, const struct option_row 
     }
 }
 
-static void put_options(FILE *out, const char *command, const struct option_row *rows)
+static void put_all_choices(FILE *out, const struct command *group)
 {
-    fprintf(out, "        %s:-*) words='", command);
+    for (size_t i = 0; group->commands[i]; i++) {
+        if (group->commands[i]->commands)
+            put_all_choices(out, group->commands[i]);
+        else
+            put_choices(out, group->commands[i]);
+    }
+}
+
+static void put_options(FILE *out, const struct command *cmd)
+{
+    fputs("        ", out);
+    put_id(out, cmd);
+    fputs(":-*) words='", out);
     const char *between = "";
-    for (const struct option_row *row = option_next_visible(rows); row; row = option_next_visible(row + 1)) {
+    for (const struct option_row *row = option_next_visible(cmd->options); row; row = option_next_visible(row + 1)) {
         fprintf(out, "%s--%s", between, row->name);
         between = " ";
         if (row->letter)
@@ -31,13 +70,24 @@ static void put_options(FILE *out, const char *command, const struct option_row 
     fputs("' ;;\n", out);
 }
 
-static void put_commands(FILE *out, const struct program *program, const char *between)
+static void put_group(FILE *out, const struct command *group)
 {
-    for (size_t i = 0; program->commands[i]; i++)
-        fprintf(out, "%s%s", i ? between : "", program->commands[i]->name);
+    put_options(out, group);
+    fputs("        ", out);
+    put_id(out, group);
+    fputs(":*) words='", out);
+    for (size_t i = 0; group->commands[i]; i++)
+        fprintf(out, "%s%s", i ? " " : "", document_last_word(group->commands[i]->name));
+    fputs("' ;;\n", out);
+    for (size_t i = 0; group->commands[i]; i++) {
+        if (group->commands[i]->commands)
+            put_group(out, group->commands[i]);
+        else
+            put_options(out, group->commands[i]);
+    }
 }
 
-void completion_print(FILE *out, const struct program *program)
+void completion_print(FILE *out, const struct command *top)
 {
     fputs("# SPDX-License-Identifier: MIT\n"
           "# bash completion for tensorport; made by `tensorport --completion bash`\n"
@@ -48,24 +98,18 @@ void completion_print(FILE *out, const struct program *program)
           "    if [[ $cur == = ]]; then cur=\n"
           "    elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
           "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-          "        case ${COMP_WORDS[i]} in ",
+          "        case $command:${COMP_WORDS[i]} in\n",
           out);
-    put_commands(out, program, " | ");
-    fputs(") command=${COMP_WORDS[i]}; break ;; esac\n"
+    put_steps(out, top);
+    fputs("        esac\n"
           "    done\n"
           "    case $command:$prev in\n",
           out);
-    for (size_t i = 0; program->commands[i]; i++)
-        put_choices(out, program->commands[i]->name, program->commands[i]->options);
+    put_all_choices(out, top);
     fputs("    esac\n"
           "    [[ $words ]] || case $command:$cur in\n",
           out);
-    put_options(out, "", program->top->options);
-    fputs("        :*) words='", out);
-    put_commands(out, program, " ");
-    fputs("' ;;\n", out);
-    for (size_t i = 0; program->commands[i]; i++)
-        put_options(out, program->commands[i]->name, program->commands[i]->options);
+    put_group(out, top);
     fputs("    esac\n"
           "    COMPREPLY=()\n"
           "    [[ -z $words ]] || mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"

@@ -4,14 +4,14 @@
 #include <string.h>
 
 #include "commands.h"
+#include "map.h"
 #include "print.h"
 #include "signals.h"
 #include "survey.h"
 #include "text.h"
 
 /* In the order of the enums of convert.h; the first is the default. */
-static const char *const format_choices[] = {"msgpack", "safetensors", "orbax", NULL};
-static const char *const format_planned[] = {"jax", NULL};
+static const char *const format_choices[] = {"msgpack", "safetensors", "orbax", "jax", NULL};
 static const char *const precision_choices[] = {"auto", "float16", "float32", "bfloat16", "keep", NULL};
 static const char *const overflow_choices[] = {"error", "saturate", "inf", NULL};
 static const char *const oversize_choices[] = {"split", "own-shard", "error", NULL};
@@ -33,17 +33,30 @@ static const struct option_row rows[] = {
     OPT_FLAG(0, "resume", resume,
              "go on from what a run that was stopped has left: each block it wrote is checked and kept; without one, "
              "begin as always"),
-    OPT_CHOICE("format", "NAME", format, format_choices, format_planned, "what to write"),
+    OPT_CHOICE("format", "NAME", format, format_choices, NULL,
+               "what to write; jax: the directory of jax.experimental.array_serialization.pytree_serialization"),
     OPT_LIST("include", "GLOB", include,
              "take only the tensors whose names match; may be given several times. '*' crosses dots"),
     OPT_LIST("exclude", "GLOB", exclude, "leave out the tensors whose names match; may be given several times"),
     OPT_FLAG(0, "ignore-index", ignore_index,
              "read every .safetensors file of the folder, whatever model.safetensors.index.json says"),
 
+    OPT_SECTION("Maps"),
+    OPT_TEXT(0, "map", "MAP", map,
+             "names, shapes and layouts as a map says: a preset (tensorport map list) or a file. What it says of its "
+             "target's loader (format, precision, step, ...) holds unless an option says otherwise"),
+    OPT_TEXT(0, "target", "NAME", target, "the preset of this target for the architecture in config.json"),
+    OPT_FLAG(0, "reverse", reverse,
+             "the way back: the input is what the map made; writes safetensors under the names of before"),
+    OPT_TEXT(
+        0, "original", "PATH", original,
+        "with --reverse: the checkpoint that the input was made of. What the way back cannot give exactly is taken "
+        "from there, where it is still the same"),
+
     OPT_SECTION("Values"),
     OPT_CHOICE("precision", "DTYPE", precision, precision_choices, NULL,
                "what floating-point tensors (F64, F32, F16, BF16) become; integers, booleans and quantised tensors "
-               "keep their bytes. auto: float16 for msgpack, keep for the others"),
+               "keep their bytes. auto: float16 for msgpack without a map, else keep"),
     OPT_LIST("keep-dtype", "GLOB", keep_dtype, "leave the dtype of these tensors as it is; may be given several times"),
     OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices, NULL,
                "what to do about values too large for the new dtype: stop and list them, write the largest finite "
@@ -71,7 +84,7 @@ static const struct option_row rows[] = {
                "keys are 0, 1, ..."),
     OPT_TEXT(0, "wrap", "KEYS", wrap, "put the tree under these keys, '/' between them: params/params"),
 
-    OPT_SECTION("Orbax"),
+    OPT_SECTION("Orbax and JAX"),
     OPT_FLAG(0, "zero-copy", zero_copy,
              "arrays that stay as they are refer to the source's own files, which are linked into the output: nothing "
              "is copied"),
@@ -119,31 +132,39 @@ static enum tp_precision precision_of(const struct convert_args *args)
     return args->format == TP_OUTPUT_FLAX_MSGPACK ? TP_PRECISION_FLOAT16 : TP_PRECISION_KEEP;
 }
 
-/* What only Orbax has. False after saying what is wrong. */
-static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_options *o)
+/* What only Orbax has, or JAX too, and what they have not. False after saying what is wrong. */
+static bool check_orbax(const struct convert_args *args)
 {
     const struct {
         bool given;
         const char *name;
+        bool has_jax; /* too */
     } only[] = {
-        {args->zero_copy, "zero-copy"},
-        {args->link != 0, "link"},
-        {args->min_chunk, "min-chunk"},
-        {args->chunk_bytes, "chunk-bytes"},
-        {args->step, "step"},
-        {args->item, "item"},
-        {args->orbax_layout != 0, "orbax-layout"},
-        {args->zarr3, "zarr3"},
-        {args->no_ocdbt, "no-ocdbt"},
-        {args->timestamp, "timestamp"},
+        {args->zero_copy, "zero-copy", true}, {args->link != 0, "link", true},
+        {args->min_chunk, "min-chunk", true}, {args->chunk_bytes, "chunk-bytes", true},
+        {args->timestamp, "timestamp", true}, {args->step, "step", false},
+        {args->item, "item", false},          {args->orbax_layout != 0, "orbax-layout", false},
+        {args->zarr3, "zarr3", false},        {args->no_ocdbt, "no-ocdbt", false},
     };
-    for (size_t i = 0; args->format != TP_OUTPUT_ORBAX && i < sizeof only / sizeof *only; i++)
-        if (only[i].given)
-            return print_usage_error("--%s goes with --format orbax", only[i].name), false;
-    if (args->format == TP_OUTPUT_ORBAX && (args->shard_size || args->oversize))
-        return print_usage_error("--%s does not go with --format orbax, whose files hold chunks (--chunk-bytes)",
-                                 args->shard_size ? "shard-size" : "oversize"),
+    bool is_orbax = args->format == TP_OUTPUT_ORBAX, is_jax = args->format == TP_OUTPUT_JAX;
+    for (size_t i = 0; i < sizeof only / sizeof *only; i++)
+        if (only[i].given && !is_orbax && !(is_jax && only[i].has_jax))
+            return print_usage_error("--%s goes with --format orbax%s", only[i].name, only[i].has_jax ? " or jax" : ""),
+                   false;
+    if ((is_orbax || is_jax) && (args->shard_size || args->oversize))
+        return print_usage_error("--%s does not go with --format %s, whose files hold chunks (--chunk-bytes)",
+                                 args->shard_size ? "shard-size" : "oversize", format_choices[args->format]),
                false;
+    if (args->link != 0 && !args->zero_copy)
+        return print_usage_error("--link goes with --zero-copy"), false;
+    if (args->min_chunk && !args->zero_copy)
+        return print_usage_error("--min-chunk goes with --zero-copy"), false;
+    return true;
+}
+
+/* False after saying what is wrong. */
+static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_options *o)
+{
     *o = (struct tp_orbax_options){.chunk_bytes = args->chunk_bytes,
                                    .zarr3 = args->zarr3,
                                    .no_ocdbt = args->no_ocdbt,
@@ -153,10 +174,6 @@ static bool orbax_options_of(const struct convert_args *args, struct tp_orbax_op
                                    .layout = (enum tp_orbax_layout)args->orbax_layout,
                                    .zero_copy = args->zero_copy,
                                    .link = (enum tp_link)args->link};
-    if (args->link != 0 && !args->zero_copy)
-        return print_usage_error("--link goes with --zero-copy"), false;
-    if (args->min_chunk && !args->zero_copy)
-        return print_usage_error("--min-chunk goes with --zero-copy"), false;
     if (args->min_chunk && !option_size_parse(args->min_chunk, 1, &o->min_chunk_bytes))
         return print_usage_error("--min-chunk needs a size, such as 256KiB"), false;
     if (args->min_chunk && o->min_chunk_bytes == 0)
@@ -203,6 +220,63 @@ static struct tp_convert_options options_of(const struct convert_args *args, con
     };
 }
 
+/* ---- maps ---- */
+
+/* What the user chose himself, and a map therefore does not. */
+static unsigned given_by(const struct convert_args *args)
+{
+    static const struct {
+        const char *option;
+        unsigned bit;
+    } bits[] = {
+        {"format", TP_GIVEN_FORMAT}, {"oversize", TP_GIVEN_OVERSIZE},
+        {"tree", TP_GIVEN_TREE},     {"wrap", TP_GIVEN_WRAP},
+        {"step", TP_GIVEN_STEP},     {"item", TP_GIVEN_ITEM},
+        {"zarr3", TP_GIVEN_ZARR3},   {"orbax-layout", TP_GIVEN_ORBAX_LAYOUT},
+    };
+    unsigned given = args->precision > 0 ? TP_GIVEN_PRECISION : 0; /* "auto" is no choice */
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++)
+        if (option_was_seen(&command_convert, &args->seen, bits[i].option))
+            given |= bits[i].bit;
+    return given;
+}
+
+/* --target looks at config.json. Returns 0, or the exit code after saying what is wrong. */
+static int open_map(const struct convert_args *args, struct tp_map **map)
+{
+    struct tp_checkpoint *ck = NULL;
+    struct tp_error err;
+    if (args->map && args->target)
+        return print_usage_error("--map and --target are two answers to one question; give one");
+    if (args->original && !args->reverse)
+        return print_usage_error("--original goes with --reverse");
+    if (!args->map && !args->target)
+        return args->reverse ? print_usage_error("--reverse goes with --map or --target") : 0;
+    if (args->target &&
+        tp_checkpoint_open(&ck, args->input, &(struct tp_open_options){.ignore_index = args->ignore_index}, &err) !=
+            TP_OK)
+        return print_error(&err);
+    int code = map_choose(map, args->map, args->target, ck);
+    tp_checkpoint_close(ck);
+    return code;
+}
+
+/* The map's part of the options; `args` then say what holds in the end. Returns 0, or the exit code. */
+static int take_map(struct convert_args *args, struct tp_convert_options *options, const struct tp_map *map)
+{
+    struct tp_error err;
+    options->map = map;
+    options->reverse = args->reverse;
+    options->original = args->original;
+    if (!map)
+        return 0;
+    if (tp_convert_options_take_map(options, given_by(args), &err) != TP_OK)
+        return print_error(&err);
+    args->format = (int)options->format;
+    args->precision = 1 + (int)options->precision;
+    return 0;
+}
+
 /* The two lines that open a run: what is read, what will be written. */
 static void say_opening(const struct convert_args *args, const struct tp_conversion *cv)
 {
@@ -222,7 +296,7 @@ static void say_opening(const struct convert_args *args, const struct tp_convers
             dtypes, facts->architecture ? ", " : "", facts->architecture ? text_name(facts->architecture).s : "");
     fprintf(stderr, "to %s, %s, ", format_choices[args->format], precision_choices[1 + precision_of(args)]);
     uint32_t own = totals.file_count - totals.linked_file_count;
-    if (args->format != TP_OUTPUT_ORBAX)
+    if (args->format != TP_OUTPUT_ORBAX && args->format != TP_OUTPUT_JAX)
         fprintf(stderr, "%s shard%s of at most %s", text_count(own).s, text_s(own), text_size(shard_size).s);
     else if (own || !totals.linked_file_count)
         fprintf(stderr, "%s data file%s", text_count(own).s, text_s(own));
@@ -258,28 +332,21 @@ static int run_conversion(const struct convert_args *args, struct tp_conversion 
     return code;
 }
 
-static int convert_run(const void *args_)
+static int prepare_and_run(struct convert_args *args, const struct tp_map *map, const char *cpu)
 {
-    const struct convert_args *args = args_;
     struct tp_conversion *cv = NULL;
     struct tp_error err;
     struct bar bar;
-    const char *cpu;
-    int code;
-    if (!args->input || !args->output)
-        return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
-                                 args->input    ? "--output"
-                                 : args->output ? "--input"
-                                                : "--input and --output",
-                                 args->input ? text_name(args->input).s : "MODEL",
-                                 args->output ? text_name(args->output).s : "MODEL-jax");
-    if (!cpu_level_choose(args->cpu, &cpu))
-        return EXIT_USAGE;
     signals_catch();
     signals_ignore_pipe();
     bar_init(&bar, (enum bar_mode)args->progress, args->quiet);
     struct tp_convert_options options = options_of(args, cpu, &bar);
     if (!orbax_options_of(args, &options.orbax))
+        return EXIT_USAGE;
+    int code = take_map(args, &options, map);
+    if (code)
+        return code;
+    if (!check_orbax(args))
         return EXIT_USAGE;
     if (tp_conversion_prepare(&cv, &options, &err) != TP_OK)
         return command_failed(&bar, &err, "nothing was written", NULL);
@@ -289,22 +356,47 @@ static int convert_run(const void *args_)
     return code;
 }
 
+static int convert_run(const void *args_)
+{
+    struct convert_args all = *(const struct convert_args *)args_, *args = &all;
+    struct tp_map *map = NULL;
+    const char *cpu;
+    if (!args->input || !args->output)
+        return print_usage_error("convert needs %s; for example: tensorport convert -i %s -o %s",
+                                 args->input    ? "--output"
+                                 : args->output ? "--input"
+                                                : "--input and --output",
+                                 args->input ? text_name(args->input).s : "MODEL",
+                                 args->output ? text_name(args->output).s : "MODEL-jax");
+    if (!cpu_level_choose(args->cpu, &cpu))
+        return EXIT_USAGE;
+    int code = open_map(args, &map);
+    if (code == 0)
+        code = prepare_and_run(args, map, cpu);
+    tp_map_free(map);
+    return code;
+}
+
 const struct command command_convert = {
     .name = "convert",
     .synopsis = "convert --input PATH --output DIR [options]",
     .summary = "write a checkpoint that JAX loads, and read it back to prove it",
-    .description =
-        "Converts a safetensors or Orbax checkpoint to sharded Flax MessagePack, to Orbax or to safetensors, and reads "
-        "the result back to prove it. Every name stays as it is. Nothing appears under the output's name until all of "
-        "it is there; the source is only "
-        "ever read.",
+    .description = "Converts a safetensors, Orbax or JAX checkpoint to sharded Flax MessagePack, to Orbax, to JAX's "
+                   "own directories "
+                   "or to safetensors, and reads the result back to prove it. Every name stays as it is. Nothing "
+                   "appears under the output's name until all of "
+                   "it is there; the source is only "
+                   "ever read.",
     .examples = "  tensorport convert -i models/llama -o models/llama-jax\n"
                 "  tensorport convert -i models/llama -o out --precision keep --shard-size 5GB\n"
                 "  tensorport convert -i model.safetensors -o out --shard-size 1.8 --workers 8\n"
                 "  tensorport convert -i models/gpt2 -o out --keep-dtype '*masked_bias'\n"
-                "  tensorport convert -i models/llama -o out --dry-run\n",
+                "  tensorport convert -i models/llama -o out --dry-run\n"
+                "  tensorport convert -i models/llama -o out --target maxtext\n"
+                "  tensorport convert -i out -o back --map maxtext/llama --reverse\n",
     .operand_letters = "io",
     .options = rows,
     .args_size = sizeof(struct convert_args),
+    .seen_offset = offsetof(struct convert_args, seen),
     .run = convert_run,
 };

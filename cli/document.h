@@ -8,17 +8,15 @@
 
 #include "option.h"
 
-/* The program as a whole: its own options, and its commands (ends with NULL). */
-struct program {
-    const struct command *top;
-    const struct command *const *commands;
-};
+/* The last word of a command's name: "check" of "map check". */
+const char *document_last_word(const char *name);
 
 /* An option's help with its choices: "... Choices: auto (default), always". Written to `dst`, cut at `cap`. */
 void document_option_help(char *dst, size_t cap, const struct option_row *row);
 
-void help_print(FILE *out, const struct program *program, const struct command *cmd);
-void man_print(FILE *out, const struct program *program);
-void completion_print(FILE *out, const struct program *program);
+/* `top` is the group of all commands: the program. */
+void help_print(FILE *out, const struct command *cmd);
+void man_print(FILE *out, const struct command *top);
+void completion_print(FILE *out, const struct command *top);
 
 #endif

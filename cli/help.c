@@ -64,7 +64,13 @@ static void put_options(FILE *out, const struct option_row *row)
     }
 }
 
-void help_print(FILE *out, const struct program *program, const struct command *cmd)
+const char *document_last_word(const char *name)
+{
+    const char *space = strrchr(name, ' ');
+    return space ? space + 1 : name;
+}
+
+void help_print(FILE *out, const struct command *cmd)
 {
     fprintf(out, "usage: tensorport %s\n\n", cmd->synopsis);
     for (const char *text = cmd->description; *text;) {
@@ -72,11 +78,11 @@ void help_print(FILE *out, const struct program *program, const struct command *
         if (*text == '\n')
             putc(*text++, out);
     }
-    if (cmd == program->top) {
+    if (cmd->commands) {
         fprintf(out, "\nCommands:\n");
-        for (size_t i = 0; program->commands[i]; i++) {
-            fprintf(out, "  %-*s", TEXT_COLUMN - 2, program->commands[i]->name);
-            put_paragraph(out, program->commands[i]->summary, TEXT_COLUMN, TEXT_COLUMN);
+        for (size_t i = 0; cmd->commands[i]; i++) {
+            fprintf(out, "  %-*s", TEXT_COLUMN - 2, document_last_word(cmd->commands[i]->name));
+            put_paragraph(out, cmd->commands[i]->summary, TEXT_COLUMN, TEXT_COLUMN);
         }
     }
     if (cmd->operand) {

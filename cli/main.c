@@ -27,6 +27,9 @@ static const struct option_row top_rows[] = {
     OPT_END,
 };
 
+static const struct command *const commands[] = {&command_convert, &command_verify, &command_inspect, &command_map,
+                                                 NULL};
+
 static const struct command top = {
     .synopsis = "COMMAND [options]",
     .summary = "convert safetensors checkpoints to checkpoints that JAX loads",
@@ -37,10 +40,8 @@ static const struct command top = {
                 "  tensorport verify --model models/llama-jax --source models/llama\n",
     .options = top_rows,
     .args_size = sizeof(struct top_args),
+    .commands = commands,
 };
-
-static const struct command *const commands[] = {&command_convert, &command_verify, &command_inspect, NULL};
-static const struct program program = {.top = &top, .commands = commands};
 
 static void say_version(bool verbose)
 {
@@ -56,24 +57,40 @@ static void say_version(bool verbose)
 #endif
 }
 
-static const struct command *command_find(const char *name)
+static const struct command *command_find(const struct command *group, const char *word)
 {
-    for (size_t i = 0; commands[i]; i++) {
-        if (strcmp(commands[i]->name, name) == 0)
-            return commands[i];
+    for (size_t i = 0; group->commands[i]; i++) {
+        if (strcmp(document_last_word(group->commands[i]->name), word) == 0)
+            return group->commands[i];
     }
     return NULL;
 }
 
-static int say_unknown_command(const char *word)
+static int say_unknown_command(const struct command *group, const char *word)
 {
+    const char *name = group->name ? group->name : "", *space = *name ? " " : "";
     struct nearest near;
     nearest_init(&near, word);
-    for (size_t i = 0; commands[i]; i++)
-        nearest_consider(&near, commands[i]->name);
+    for (size_t i = 0; group->commands[i]; i++)
+        nearest_consider(&near, document_last_word(group->commands[i]->name));
     if (near.best[0])
-        return print_usage_error("unknown command '%s'; did you mean '%s'?", text_name(word).s, near.best[0]);
-    return print_usage_error("unknown command '%s'; see: tensorport --help", text_name(word).s);
+        return print_usage_error("unknown command '%s%s%s'; did you mean '%s%s%s'?", name, space, text_name(word).s,
+                                 name, space, near.best[0]);
+    return print_usage_error("unknown command '%s%s%s'; see: tensorport%s%s --help", name, space, text_name(word).s,
+                             space, name);
+}
+
+/* "which command? convert, verify or inspect" */
+static int say_no_command(const struct command *group)
+{
+    char known[200] = "";
+    size_t used = 0;
+    for (size_t i = 0; group->commands[i] && used < sizeof known; i++) {
+        const char *between = i == 0 ? "" : group->commands[i + 1] ? ", " : " or ";
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", between, group->commands[i]->name);
+    }
+    return print_usage_error("which command? %s; see: tensorport%s%s --help", known, group->name ? " " : "",
+                             group->name ? group->name : "");
 }
 
 /* Every command's table has a row for --help; where its value lies, the row knows. */
@@ -96,7 +113,9 @@ static int command_main(const struct command *cmd, int argc, char **argv)
     if (option_parse(cmd, args, argc, argv, false, &words)) {
         code = 0;
         if (wants_help(cmd, args))
-            help_print(stdout, &program, cmd);
+            help_print(stdout, cmd);
+        else if (cmd->commands)
+            code = say_no_command(cmd);
         else
             code = cmd->run(args);
     }
@@ -105,21 +124,30 @@ static int command_main(const struct command *cmd, int argc, char **argv)
     return code;
 }
 
+/* argv[0] is the word that names one of the group's commands; in a group within, options may come before the next. */
+static int group_main(const struct command *group, int argc, char **argv)
+{
+    const struct command *cmd = command_find(group, argv[0]);
+    if (cmd && cmd->commands && argc > 1 && argv[1][0] != '-')
+        return group_main(cmd, argc - 1, argv + 1);
+    return cmd ? command_main(cmd, argc, argv) : say_unknown_command(group, argv[0]);
+}
+
 /* Options without a command. */
 static int top_main(const struct top_args *args)
 {
     if (args->help)
-        help_print(stdout, &program, &top);
+        help_print(stdout, &top);
     else if (args->man)
-        man_print(stdout, &program);
+        man_print(stdout, &top);
     else if (args->completion && strcmp(args->completion, "bash") == 0)
-        completion_print(stdout, &program);
+        completion_print(stdout, &top);
     else if (args->completion)
         return print_usage_error("--completion knows bash only");
     else if (args->version)
         say_version(args->verbose);
     else
-        return print_usage_error("which command? convert, verify or inspect; see: tensorport --help");
+        return say_no_command(&top);
     return 0;
 }
 
@@ -131,8 +159,7 @@ static int program_main(int argc, char **argv)
         return EXIT_USAGE;
     if (words >= argc || args.help || args.version)
         return top_main(&args);
-    const struct command *cmd = command_find(argv[words]);
-    return cmd ? command_main(cmd, argc - words, argv + words) : say_unknown_command(argv[words]);
+    return group_main(&top, argc - words, argv + words);
 }
 
 int main(int argc, char **argv)

@@ -73,6 +73,30 @@ static void put_command(FILE *out, const struct command *cmd)
     fputs(".fi\n", out);
 }
 
+/* A group's commands stand for it: one level, no more. */
+static void put_commands(FILE *out, const struct command *group)
+{
+    for (size_t i = 0; group->commands[i]; i++) {
+        if (group->commands[i]->commands)
+            put_commands(out, group->commands[i]);
+        else
+            put_command(out, group->commands[i]);
+    }
+}
+
+static void put_synopses(FILE *out, const struct command *group)
+{
+    for (size_t i = 0; group->commands[i]; i++) {
+        if (group->commands[i]->commands) {
+            put_synopses(out, group->commands[i]);
+            continue;
+        }
+        fputs(".B tensorport ", out);
+        put_text(out, group->commands[i]->synopsis);
+        putc('\n', out);
+    }
+}
+
 static const struct {
     const char *code, *meaning;
 } exit_codes[] = {
@@ -119,21 +143,16 @@ static void put_sections(FILE *out)
           out);
 }
 
-void man_print(FILE *out, const struct program *program)
+void man_print(FILE *out, const struct command *top)
 {
     fprintf(out, ".TH TENSORPORT 1 \"\" \"tensorport %s\" \"User Commands\"\n", TP_VERSION);
-    fprintf(out, ".SH NAME\ntensorport \\- %s\n.SH SYNOPSIS\n.nf\n", program->top->summary);
-    for (size_t i = 0; program->commands[i]; i++) {
-        fputs(".B tensorport ", out);
-        put_text(out, program->commands[i]->synopsis);
-        putc('\n', out);
-    }
+    fprintf(out, ".SH NAME\ntensorport \\- %s\n.SH SYNOPSIS\n.nf\n", top->summary);
+    put_synopses(out, top);
     fputs(".fi\n.SH DESCRIPTION\n", out);
-    put_text(out, program->top->description);
+    put_text(out, top->description);
     fputs("\n.SH OPTIONS\n", out);
-    put_options(out, program->top->options);
+    put_options(out, top->options);
     fputs(".SH COMMANDS\n", out);
-    for (size_t i = 0; program->commands[i]; i++)
-        put_command(out, program->commands[i]);
+    put_commands(out, top);
     put_sections(out);
 }

@@ -219,6 +219,7 @@ static void tables_build(struct getopt_tables *t, const struct option_row *rows,
     *s++ = ':';
     size_t count = 0;
     for (size_t i = 0; rows[i].kind != OPTION_END; i++) {
+        assert(i < OPTION_ROWS_MAX);
         if (rows[i].kind == OPTION_SECTION)
             continue;
         assert(count < OPTION_MAX);
@@ -333,6 +334,8 @@ bool option_parse(const struct command *cmd, void *args, int argc, char **argv, 
         const struct option_row *row = row_of(cmd->options, got);
         if (!setters[row->kind](row, (char *)args + row->offset, optarg))
             return false;
+        if (cmd->seen_offset)
+            ((struct option_seen *)(void *)((char *)args + cmd->seen_offset))->row[row - cmd->options] = true;
     }
     *words = optind;
     return leading_only || take_operand(cmd, args, argv + optind, argc - optind);
@@ -344,6 +347,14 @@ void option_release(const struct command *cmd, void *args)
         if (row->kind == OPTION_LIST)
             free(((struct text_list *)(void *)((char *)args + row->offset))->items);
     }
+}
+
+bool option_was_seen(const struct command *cmd, const struct option_seen *seen, const char *name)
+{
+    for (size_t i = 0; cmd->options[i].kind != OPTION_END; i++)
+        if (seen->row[i] && strcmp(cmd->options[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 const struct option_row *option_next_visible(const struct option_row *row)

@@ -25,6 +25,12 @@ struct text_list {
     size_t count;
 };
 
+enum { OPTION_ROWS_MAX = 96 };
+/* Which rows of a table were used, for commands where that counts, and not the value alone. */
+struct option_seen {
+    bool row[OPTION_ROWS_MAX];
+};
+
 struct option_row {
     enum option_kind kind;
     char letter;                /* 0: none */
@@ -50,7 +56,9 @@ struct command {
     const char *operand_letters;      /* no operand: the letters of the options that were probably meant, in order */
     const struct option_row *options; /* ends with OPT_END */
     size_t args_size;
-    int (*run)(const void *args); /* returns the exit code */
+    size_t seen_offset;                    /* struct option_seen; 0: not wanted */
+    int (*run)(const void *args);          /* returns the exit code; NULL: a group */
+    const struct command *const *commands; /* of a group: ends with NULL. Their names begin with the group's */
 };
 
 /* How a table is written. AT(member), which each command's file defines, is the offset in its struct of arguments. */
@@ -119,6 +127,9 @@ extern const char *const progress_choices[]; /* auto, always, never, json: in th
  * was not consumed. */
 bool option_parse(const struct command *cmd, void *args, int argc, char **argv, bool leading_only, int *words);
 void option_release(const struct command *cmd, void *args);
+
+/* Was --NAME given? */
+bool option_was_seen(const struct command *cmd, const struct option_seen *seen, const char *name);
 
 /* "1.8" with bare_unit 10^9, "1800MB", "1.7GiB": bytes, rounded down. False if it is no size, or too large. */
 bool option_size_parse(const char *text, uint64_t bare_unit, uint64_t *bytes);

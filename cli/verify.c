@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "json.h"
+#include "map.h"
 #include "print.h"
 #include "signals.h"
 #include "survey.h"
@@ -14,11 +15,12 @@
 struct verify_args {
     const char *model, *folder; /* by option, or as a word */
     const char *source;
+    const char *map, *target;
     const char *cpu;
     uint64_t max_memory;
     int progress;
     unsigned workers;
-    bool quick, verbose, quiet, json, help;
+    bool reverse, quick, verbose, quiet, json, help;
 };
 
 #define AT(member) offsetof(struct verify_args, member)
@@ -28,6 +30,11 @@ static const struct option_row rows[] = {
     OPT_TEXT('m', "model", "DIR", model, "the folder to verify; may also be given as a plain word"),
     OPT_TEXT('s', "source", "PATH", source,
              "derive every byte again from this checkpoint and compare; needs no manifest"),
+    OPT_TEXT(0, "map", "MAP", map,
+             "with --source, where there is no manifest.json: the map that makes the one of the other, a preset or a "
+             "file"),
+    OPT_TEXT(0, "target", "NAME", target, "the preset of this target for the architecture in the source's config.json"),
+    OPT_FLAG(0, "reverse", reverse, "with --map: the folder is the way back, made from what the map made"),
     OPT_FLAG(0, "quick", quick, "check structure, names and sizes only; do not read the values"),
 
     OPT_SECTION("Running"),
@@ -170,13 +177,33 @@ static void json_all(const struct verify_args *args, const struct tp_verify_repo
 
 /* ---- the run ---- */
 
-static int run_verification(const struct verify_args *args, const char *cpu, struct bar *bar)
+/* --target looks at the source's config.json. Returns 0, or the exit code after saying what is wrong. */
+static int open_map(const struct verify_args *args, struct tp_map **map)
+{
+    struct tp_checkpoint *ck = NULL;
+    struct tp_error err;
+    if (args->map && args->target)
+        return print_usage_error("--map and --target are two answers to one question; give one");
+    if (!args->map && !args->target)
+        return args->reverse ? print_usage_error("--reverse goes with --map or --target") : 0;
+    if (!args->source)
+        return print_usage_error("--%s goes with --source", args->map ? "map" : "target");
+    if (args->target && tp_checkpoint_open(&ck, args->source, NULL, &err) != TP_OK)
+        return print_error(&err);
+    int code = map_choose(map, args->map, args->target, ck);
+    tp_checkpoint_close(ck);
+    return code;
+}
+
+static int run_verification(const struct verify_args *args, const struct tp_map *map, const char *cpu, struct bar *bar)
 {
     struct tp_verify_report report;
     struct tp_error err;
     struct tp_verify_options options = {
         .model = args->model,
         .source = args->source,
+        .map = map,
+        .reverse = args->reverse,
         .quick = args->quick,
         .rows = args->verbose,
         .workers = args->workers,
@@ -204,6 +231,7 @@ static int run_verification(const struct verify_args *args, const char *cpu, str
 static int verify_run(const void *args_)
 {
     struct verify_args args = *(const struct verify_args *)args_;
+    struct tp_map *map = NULL;
     struct bar bar;
     const char *cpu;
     if (args.model && args.folder)
@@ -216,7 +244,11 @@ static int verify_run(const void *args_)
         return EXIT_USAGE;
     signals_catch();
     bar_init(&bar, (enum bar_mode)args.progress, args.quiet);
-    return run_verification(&args, cpu, &bar);
+    int code = open_map(&args, &map);
+    if (code == 0)
+        code = run_verification(&args, map, cpu, &bar);
+    tp_map_free(map);
+    return code;
 }
 
 const struct command command_verify = {

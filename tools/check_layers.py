@@ -19,11 +19,12 @@ ROOMS: dict[str, str] = {
     "src/codec": "kernels",  # digests run at the CPU's level
     "src/checkpoint": "codec os dtype kernels quant/groups.h",  # quant: groups are recognised while opening
     "src/quant": "os dtype codec kernels checkpoint",  # checkpoint: its types; codec: JSON within tensors
-    "src/plan": "quant checkpoint dtype kernels",  # their types; no I/O, no threads
-    "src/format": "codec plan dtype checkpoint",  # layout, and nothing that moves bytes
-    "src/manifest": "os codec plan dtype kernels checkpoint",
-    "src/pipeline": "os codec dtype kernels plan quant checkpoint format/format.h",
-    "src/job": "os kernels dtype codec checkpoint quant plan format manifest pipeline",  # where all of them meet
+    "src/map": "codec dtype",  # names and shapes are all it sees: no checkpoint, no file
+    "src/plan": "map quant checkpoint dtype kernels",  # their types; no I/O, no threads
+    "src/format": "codec map plan dtype checkpoint",  # layout, and nothing that moves bytes
+    "src/manifest": "os codec map plan dtype kernels checkpoint",
+    "src/pipeline": "os codec dtype kernels map plan quant checkpoint format/format.h",
+    "src/job": "os kernels dtype codec checkpoint quant map plan format manifest pipeline",  # where all of them meet
     "cli": "",  # the library's first user: the public promise and no more
     "examples": "",
 }
@@ -41,6 +42,7 @@ SYSTEM: dict[str, str] = {
     "src/codec": PLAIN_C + " locale.h xxhash.h openssl/evp.h zstd.h zstd_errors.h",  # locale: strtod follows it
     "src/checkpoint": PLAIN_C + " pthread.h",  # the cache of open files is shared by the workers
     "src/quant": PLAIN_C,
+    "src/map": PLAIN_C,
     "src/plan": PLAIN_C,
     "src/format": PLAIN_C,
     "src/manifest": PLAIN_C,

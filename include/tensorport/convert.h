@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "checkpoint.h"
+#include "map.h"
 #include "progress.h"
 
 #ifdef __cplusplus
@@ -15,7 +16,7 @@ extern "C" {
 enum tp_precision { TP_PRECISION_FLOAT16 = 0, TP_PRECISION_FLOAT32, TP_PRECISION_BFLOAT16, TP_PRECISION_KEEP };
 enum tp_overflow { TP_OVERFLOW_ERROR = 0, TP_OVERFLOW_SATURATE, TP_OVERFLOW_INF };
 enum tp_oversize { TP_OVERSIZE_SPLIT = 0, TP_OVERSIZE_OWN_SHARD, TP_OVERSIZE_ERROR };
-enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS, TP_OUTPUT_ORBAX };
+enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS, TP_OUTPUT_ORBAX, TP_OUTPUT_JAX };
 enum tp_tree {
     TP_TREE_FLAT = 0, /* a name is one key */
     TP_TREE_NESTED,   /* names are split at their dots */
@@ -67,7 +68,11 @@ struct tp_convert_options {
     uint64_t shard_size_bytes; /* 0: 1,800,000,000 */
     uint64_t max_memory_bytes; /* peak RSS aimed at, beside 0.5 KiB and the name of each tensor; 0: 32 MiB a worker */
     unsigned workers;          /* 0: one a CPU */
-    bool dequantize;           /* decode quantised groups to plain numbers */
+    const struct tp_map *map;  /* names, shapes and layouts of a target; NULL: those of the source */
+    bool reverse;              /* the way back: the input is what the map made */
+    const char *original; /* reverse: the checkpoint it was made of; what the way back changes is taken from there, if
+                           * it is still the same. Or NULL */
+    bool dequantize;      /* decode quantised groups to plain numbers */
     const char *dequantize_scheme; /* decode as this scheme, whatever config.json says; NULL: what is recognised */
     bool mxfp4_out_in;             /* stacked MXFP4 experts as stored, [E, out, in]; else [E, in, out] as in HF */
     bool mxfp4_positive_zero;      /* MXFP4 code 8 is +0.0; else -0.0 */
@@ -84,6 +89,25 @@ struct tp_convert_options {
     tp_progress_fn progress;
     void *progress_user;
 };
+
+/* What the user chose himself: a map's "output" leaves those alone. */
+enum tp_given {
+    TP_GIVEN_FORMAT = 1 << 0,
+    TP_GIVEN_PRECISION = 1 << 1,
+    TP_GIVEN_OVERSIZE = 1 << 2,
+    TP_GIVEN_TREE = 1 << 3,
+    TP_GIVEN_WRAP = 1 << 4,
+    TP_GIVEN_STEP = 1 << 5,
+    TP_GIVEN_ITEM = 1 << 6,
+    TP_GIVEN_ORBAX_LAYOUT = 1 << 7,
+    TP_GIVEN_ZARR3 = 1 << 8
+};
+/* Fill in what options->map says of its target's loader, but for the members in `given` (enum tp_given, or-ed), and as
+ * far as the format that results knows them; the precision is keep where neither says one. With options->reverse the
+ * format is safetensors and the precision keep. What is filled in points into the map. Without a map nothing changes.
+ * Fails with FORMAT: the map names a format, precision ... that there is not. */
+TP_API TP_MUST_CHECK enum tp_status tp_convert_options_take_map(struct tp_convert_options *options, unsigned given,
+                                                                struct tp_error *err);
 
 struct tp_conversion; /* opaque: checkpoint, plan and layout */
 

@@ -7,6 +7,7 @@
 #include "convert.h"
 #include "dtype.h"
 #include "error.h"
+#include "map.h"
 #include "progress.h"
 #include "text.h"
 #include "verify.h"

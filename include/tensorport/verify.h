@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "checkpoint.h"
+#include "map.h"
 #include "progress.h"
 
 #ifdef __cplusplus
@@ -15,6 +16,8 @@ extern "C" {
 struct tp_verify_options {
     const char *model;         /* folder of *.msgpack files, with or without manifest.json */
     const char *source;        /* checkpoint to re-derive every byte from, or NULL */
+    const struct tp_map *map;  /* source: what makes it the model, where no manifest.json says so; or NULL */
+    bool reverse;              /* map: the model is the way back, made from a source that the map made */
     bool quick;                /* structure, sizes and names only */
     bool unfinished;           /* the folder's name may say that its writer is still at work */
     bool rows;                 /* fill report->arrays */

@@ -8,7 +8,7 @@
         rows = checkpoint["model.embed_tokens.weight"][:10]     # reads ten rows
 
 load() and open() read through the manifest's offsets into aligned buffers, which JAX takes over without another
-copy. convert() and verify() run the command.
+copy. convert() and verify() run the command. tree_json() writes down what a model wants, for `map check --against`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .checkpoint import Checkpoint, Tensor
 from .checkpoint import open_checkpoint as open
 from .command import convert, verify
 from .errors import CommandError, FormatError, MismatchError, TruncationError
+from .tree import tree_json, tree_shapes
 
 if TYPE_CHECKING:
     from .loading import load
@@ -34,6 +35,8 @@ __all__ = [
     "convert",
     "load",
     "open",
+    "tree_json",
+    "tree_shapes",
     "verify",
 ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import operator
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -155,7 +156,9 @@ class Checkpoint(Mapping[str, Tensor]):
         """Use open()."""
         self._manifest = manifest
         document = manifest.document
-        self._lists = document["layout"] == "orbax" and document["tree"] == "lists"
+        self._lists = document["layout"] in ("orbax", "jax-pytree") and document["tree"] == "lists"
+        self._ordered = document.get("ordered", False)
+        self._list_paths = {entry.path[:level] for entry in manifest.entries for level in entry.lists}
         self._reader: Reader | None = Reader(manifest.files, threads, use_mmap)
         self._by_path = {entry.path: Tensor(self, entry, views) for entry in manifest.entries}
         self._by_name = {tensor.name: tensor for tensor in self._by_path.values()}
@@ -179,13 +182,24 @@ class Checkpoint(Mapping[str, Tensor]):
         return list(self._by_name)
 
     def tree(self) -> Any:
-        """The tensors as a dict, flat, nested, or with lists as the checkpoint was written."""
+        """The tensors as a dict, flat, nested, with lists, or ordered, as the checkpoint was written."""
         return self._build(list(self._by_path.values()), list(self._by_path.values()))
 
     def _build(self, tensors: Sequence[Tensor], leaves: Sequence[Any]) -> Any:
         """A tree of `leaves`, each where its tensor is."""
         root = build_tree([tensor.path for tensor in tensors], leaves)
-        return _with_lists(root) if self._lists else root
+        if self._ordered:
+            return OrderedDict(root)
+        return self._with_lists(root, ()) if self._lists or self._list_paths else root
+
+    def _with_lists(self, node: Any, path: Keys) -> Any:
+        """The tree with lists for dicts whose keys are "0", "1", ... without a gap, all of them or those that are."""
+        if not isinstance(node, dict):
+            return node
+        inner = {key: self._with_lists(child, (*path, key)) for key, child in node.items()}
+        indices = [str(number) for number in range(len(inner))]
+        is_list = (self._lists or path in self._list_paths) and bool(inner) and inner.keys() == set(indices)
+        return [inner[index] for index in indices] if is_list else inner
 
     def close(self) -> None:
         """Tensors can be read no longer. Arrays that were read stay good, maps included."""
@@ -280,15 +294,6 @@ def build_tree(paths: Sequence[Keys], leaves: Sequence[Any]) -> dict[str, Any]:
             node = node.setdefault(key, {})
         node[path[-1]] = leaf
     return root
-
-
-def _with_lists(node: Any) -> Any:
-    """The tree with a list for each dict whose keys are "0", "1", ... without a gap."""
-    if not isinstance(node, dict):
-        return node
-    inner = {key: _with_lists(child) for key, child in node.items()}
-    indices = [str(number) for number in range(len(inner))]
-    return [inner[index] for index in indices] if inner and inner.keys() == set(indices) else inner
 
 
 def _unpack(stored: NDArray[Any]) -> NDArray[Any]:

@@ -64,7 +64,7 @@ def load(
 
     Returns:
         A dict, flat (name -> jax.Array) or nested as the checkpoint was written (--tree lists: with a list where
-        keys are "0", "1", ... without a gap); or a tree like `like`.
+        keys are "0", "1", ... without a gap; a map: as it says); or a tree like `like`.
         Host memory beside the result: one array, or 64 MiB of small ones.
 
     Raises:

@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -29,12 +29,13 @@ from .errors import FormatError, printable
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
-LAYOUTS = ("flax-msgpack", "safetensors", "orbax")
+LAYOUTS = ("flax-msgpack", "safetensors", "orbax", "jax-pytree")
 
 _MANIFEST_MAX_BYTES = 1 << 30  # 46 MB describe 100,000 arrays
 _INTEGER_END = 1 << 63
 _RANK_MAX = 64
 _DEPTH_MAX = 500  # JAX's own walk over a tree ends before 1000 levels
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _FILE_NAME = re.compile(r"[^/\\:\x00-\x1f\x7f]+")
 _PATH_PART = re.compile(r"[^/\\\x00]+")  # of a file in a folder of the checkpoint, which may be called as a tensor
 
@@ -135,6 +136,8 @@ class Entry:
     """Of packed four- and six-bit codes: their dtype. `dtype` is then uint8, `shape` that of the bytes."""
     codes_shape: tuple[int, ...] = ()
     """The array's shape, counted in codes."""
+    lists: tuple[int, ...] = ()
+    """Which keys of the path are indices of lists, because a map says so."""
 
     @property
     def name(self) -> str:
@@ -244,9 +247,17 @@ def _check_head(document: dict[str, Any]) -> _Rules:
     tree = _typed(document, "tree", str)
     if tree not in ("flat", "nested", "lists"):
         raise _UnsoundError(f"tree is {printable(tree)}, neither flat nor nested nor lists")
-    orbax = layout == "orbax"
-    keys = 1 + _wrapping(document) if tree == "flat" else _DEPTH_MAX
-    return _Rules(packed=layout == "safetensors", folders=orbax, chunks=orbax, keys=keys)
+    if "ordered" in document:
+        _typed(document, "ordered", bool)
+    store = layout in ("orbax", "jax-pytree")
+    keys = 1 + _wrapping(document) if tree == "flat" and not _is_mapped(document) else _DEPTH_MAX
+    return _Rules(packed=layout == "safetensors", folders=store, chunks=store, keys=keys)
+
+
+def _is_mapped(document: dict[str, Any]) -> bool:
+    """Whether a map, not the names of the source, says what the tree is like."""
+    options = document.get("options")
+    return isinstance(options, dict) and "map" in options
 
 
 def _wrapping(document: dict[str, Any]) -> int:
@@ -312,7 +323,9 @@ def _encodable(text: str) -> bool:
 
 def _named_entry(path: Path, number: int, row: object, rules: _Rules, files: tuple[DataFile, ...]) -> Entry:
     try:
-        return _entry(row, rules, files)
+        entry = _entry(row, rules, files)
+        lists = _lists(row, entry.path) if isinstance(row, dict) and "lists" in row else ()
+        return replace(entry, lists=lists) if lists else entry
     except _UnsoundError as fault:
         keys = row.get("path") if isinstance(row, dict) else None
         name = printable("/".join(map(str, keys))) if isinstance(keys, list) else f"number {number}"
@@ -435,6 +448,14 @@ def _path(keys: list[Any], most: int) -> tuple[str, ...]:
     if len(keys) > most:
         raise _UnsoundError(f"{len(keys)} keys in the path of a flat tree")
     return tuple(keys)
+
+
+def _lists(row: dict[str, Any], keys: tuple[str, ...]) -> tuple[int, ...]:
+    levels = tuple([_integer(level, "a level in 'lists'") for level in _typed(row, "lists", list)])
+    for level in levels:
+        if level >= len(keys) or not _INDEX.fullmatch(keys[level]):
+            raise _UnsoundError(f"'lists' says that key {level} is the index of a list")
+    return levels
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -97,6 +97,7 @@ struct tp_reader {
     enum tp_status (*open)(struct tp_checkpoint *ck, const struct tp_place *place,
                            const struct tp_open_options *options, struct tp_error *err);
 };
+extern const struct tp_reader tp_reader_jax_pytree;  /* jax_pytree.c */
 extern const struct tp_reader tp_reader_orbax;       /* orbax.c */
 extern const struct tp_reader tp_reader_flax;        /* flax.c */
 extern const struct tp_reader tp_reader_safetensors; /* folder.c */
@@ -152,6 +153,10 @@ void tp_checkpoint_sort_tensors(struct tp_checkpoint *ck, size_t first); /* from
 
 /* config.json and hf_quant_config.json of ck->folder into ck->facts and ck->quant; what cannot be read is a note. */
 enum tp_status tp_checkpoint_read_config(struct tp_checkpoint *ck, struct tp_error *err);
+
+/* The whole text of config.json, malloc'd; NULL: there is none. Fails with IO, LIMIT (above 4 MiB), NOMEM. */
+enum tp_status tp_checkpoint_config_text(const struct tp_checkpoint *ck, char **text, size_t *len,
+                                         struct tp_error *err);
 
 /* Way number `index`, below 1 + other_count. */
 struct tp_quant_way tp_quant_way_at(const struct tp_quant_facts *facts, size_t index);

@@ -391,8 +391,47 @@ static enum tp_status read_file(struct config *c, const char *name, struct tp_er
     memset(c->facts, 0, sizeof c->facts);
     c->way_count = 0;
     c->has_more_ways = false;
-    return status == TP_ERR_NOMEM ? tp_fail_nomem(err)
-                                  : tp_checkpoint_note_add(c->ck, err, "%s is ignored: %s", name, why.message);
+    if (status != TP_ERR_NOMEM && status != TP_ERR_IO)
+        return tp_checkpoint_note_add(c->ck, err, "%s is ignored: %s", name, why.message);
+    if (err)
+        *err = why;
+    return status;
+}
+
+#define CONFIG_TEXT_MAX ((uint64_t)4 << 20)
+
+static enum tp_status read_text(char **text, size_t *len, const char *path, struct tp_error *err)
+{
+    int fd = -1;
+    struct tp_file_id id;
+    enum tp_status status = tp_file_open_read(&fd, path, &id, err);
+    if (!status && id.size_bytes > CONFIG_TEXT_MAX)
+        status = tp_err_path(err, tp_fail(err, TP_ERR_LIMIT, "has more than 4 MiB, which no map needs"), path);
+    if (!status && !(*text = malloc((size_t)id.size_bytes + 1)))
+        status = tp_fail_nomem(err);
+    if (!status) {
+        *len = (size_t)id.size_bytes;
+        status = tp_file_read_at(fd, *text, *len, 0, path, err);
+    }
+    tp_fd_close(fd);
+    return status;
+}
+
+enum tp_status tp_checkpoint_config_text(const struct tp_checkpoint *ck, char **text, size_t *len, struct tp_error *err)
+{
+    enum tp_path_kind kind = TP_PATH_ABSENT;
+    *text = NULL;
+    *len = 0;
+    char *path = tp_path_join(ck->side_folder ? ck->side_folder : ck->folder, "config.json");
+    enum tp_status status = path ? tp_path_kind_of(&kind, path, err) : tp_fail_nomem(err);
+    if (!status && kind != TP_PATH_ABSENT)
+        status = read_text(text, len, path, err);
+    free(path);
+    if (status) {
+        free(*text);
+        *text = NULL;
+    }
+    return status;
 }
 
 /* modelopt may say it in a file of its own, which then counts where config.json is silent. */

@@ -7,7 +7,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/describe.h"
 
-static const struct tp_reader *const readers[] = {&tp_reader_orbax, &tp_reader_flax, &tp_reader_safetensors};
+static const struct tp_reader *const readers[] = {&tp_reader_jax_pytree, &tp_reader_orbax, &tp_reader_flax,
+                                                  &tp_reader_safetensors};
 
 bool tp_name_ends(const char *name, const char *suffix)
 {
@@ -87,8 +88,9 @@ static enum tp_status explain(const struct tp_place *place, struct tp_error *err
             return tp_err_path(err, status, place->path);
         }
     tp_fail(err, status,
-            place->names.count > 0 ? "no *.safetensors or *.msgpack files and no Orbax checkpoint in this folder"
-                                   : "an empty folder");
+            place->names.count > 0
+                ? "no *.safetensors or *.msgpack files and no checkpoint of Orbax or JAX in this folder"
+                : "an empty folder");
     char *inner = inner_folder(place);
     if (inner)
         tp_err_hint(err, status, "%s has some; subfolders are not searched",

@@ -11,7 +11,7 @@
 /* NAME/KEY within the checkpoint's folder, malloc'd. A bare array lies in the folder itself. */
 static enum tp_status join(char **path, const struct tp_orbax_array *a, const char *key, struct tp_error *err)
 {
-    *path = a->name_len > 0 ? tp_path_join(a->name, key) : strdup(key);
+    *path = a->key_len > 0 ? tp_path_join(a->key, key) : strdup(key);
     if (!*path)
         return tp_fail_nomem(err);
     if (tp_ocdbt_path_is_safe(*path, strlen(*path)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The arrays of an OCDBT database. Its entries are visited twice: first for the metadata ("a.b/.zarray"), then for the
- * chunks ("a.b/0.1"), whose keys can be understood only when all metadata is known. Nothing of an entry is kept but
- * where its chunk lies. */
+/* The arrays of an OCDBT database, of Orbax or of JAX. Its entries are visited twice: first for the metadata
+ * ("a.b/.zarray"), then for the chunks ("a.b/0.1"), whose keys can be understood only when all metadata is known.
+ * Nothing of an entry is kept but where its chunk lies. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ struct store {
     size_t memory_capacity;
     uint64_t object_count;                /* entries that are no metadata */
     uint64_t stored_bytes;                /* ... and their values' */
-    uint64_t stranger_count, other_count; /* metadata of arrays that _METADATA does not list; of the other version */
+    uint64_t stranger_count, other_count; /* metadata of arrays that the tree does not list; of the other version */
     struct tp_zarr zarr;                  /* of `zarr_of` */
     const struct tp_orbax_array *zarr_of;
 };
@@ -188,7 +188,7 @@ static enum tp_status see_chunk(void *user, const struct tp_ocdbt_entry *e, stru
             cut--;
         size_t name_len = cut > 0 ? cut - 1 : 0;
         struct tp_orbax_array *a = name_len <= TP_NAME_MAX_BYTES ? tp_orbax_tree_find(s->tree, e->key, name_len) : NULL;
-        if (a && a->is_known && (cut > 0 || a->name_len == 0))
+        if (a && a->is_known && (cut > 0 || a->key_len == 0))
             status = put(s, a, e->key + cut, e->key_len - cut, e, err);
         if (cut == 0)
             break;
@@ -244,13 +244,12 @@ static enum tp_status begin_arrays(struct store *s, struct tp_error *err)
 static enum tp_status note_strangers(const struct store *s, size_t known_count, struct tp_error *err)
 {
     if (s->other_count > 0 && known_count == 0)
-        return tp_fail(err, TP_ERR_FORMAT, "_METADATA says zarr version %d, but the arrays are of version %d",
-                       s->tree->use_zarr3 ? 3 : 2, s->tree->use_zarr3 ? 2 : 3);
+        return tp_fail(err, TP_ERR_FORMAT, "%s says zarr version %d, but the arrays are of version %d",
+                       s->tree->described_in, s->tree->use_zarr3 ? 3 : 2, s->tree->use_zarr3 ? 2 : 3);
     return s->stranger_count == 0
                ? TP_OK
-               : tp_checkpoint_note_add(s->ck, err,
-                                        "%" PRIu64 " arrays of the database are not in _METADATA and are left out",
-                                        s->stranger_count);
+               : tp_checkpoint_note_add(s->ck, err, "%" PRIu64 " arrays of the database are not in %s and are left out",
+                                        s->stranger_count, s->tree->described_in);
 }
 
 static enum tp_status visit_twice(struct store *s, const struct tp_ocdbt_manifest *manifest, struct tp_error *err)

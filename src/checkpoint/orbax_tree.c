@@ -45,10 +45,10 @@ static bool is(const struct tp_json_token *token, const char *text)
     return token->len == strlen(text) && memcmp(token->text, text, token->len) == 0;
 }
 
-static struct tp_name name_of(const void *table, uint32_t id)
+static struct tp_name key_of(const void *table, uint32_t id)
 {
     const struct tp_orbax_array *a = (const struct tp_orbax_array *)table + id;
-    return (struct tp_name){a->name, a->name_len};
+    return (struct tp_name){a->key, a->key_len};
 }
 
 static enum tp_status bad(struct reader *r, const char *what)
@@ -192,22 +192,19 @@ static enum tp_status skip_leaf(struct reader *r)
 
 static enum tp_status add_array(struct reader *r, bool is_plain_type)
 {
-    struct tp_orbax_tree *tree = r->tree;
-    uint32_t found;
+    bool is_new = false;
     const char *name = tp_arena_strndup(&r->ck->arena, r->name, r->name_len);
     const char *type = is_plain_type ? "" : tp_arena_strndup(&r->ck->arena, r->type, strlen(r->type));
-    if (tree->count >= UINT32_MAX - 2)
-        return tp_fail(r->err, TP_ERR_LIMIT, "more than 2^32 - 3 arrays");
-    if (!name || !type || !tp_array_grow(&tree->arrays, &tree->capacity, tree->count + 1, sizeof *tree->arrays))
+    if (!name || !type)
         return tp_fail_nomem(r->err);
-    tree->arrays[tree->count] = (struct tp_orbax_array){
-        .name = name, .name_len = (uint16_t)r->name_len, .is_plain_type = is_plain_type, .type = type};
-    if (!tp_name_index_add(&tree->names, name_of, tree->arrays, (uint32_t)tree->count, &found))
-        return tp_fail_nomem(r->err);
-    if (found != TP_NAME_NONE)
-        return bad(r, "two arrays have this name, once their keys are joined by dots");
-    tree->count++;
-    return TP_OK;
+    const struct tp_orbax_array array = {.name = name,
+                                         .name_len = (uint16_t)r->name_len,
+                                         .key = name,
+                                         .key_len = (uint16_t)r->name_len,
+                                         .is_plain_type = is_plain_type,
+                                         .type = type};
+    enum tp_status st = tp_orbax_tree_add(r->tree, &array, &is_new, r->err);
+    return st || is_new ? st : bad(r, "two arrays have this name, once their keys are joined by dots");
 }
 
 static enum tp_status read_leaf(struct reader *r)
@@ -280,7 +277,7 @@ enum tp_status tp_orbax_tree_read(struct tp_orbax_tree *tree, struct tp_checkpoi
     struct reader *r = calloc(1, sizeof *r);
     char *path = tp_path_join(ck->folder, "_METADATA");
     enum tp_status st = r && path ? TP_OK : tp_fail_nomem(err);
-    *tree = (struct tp_orbax_tree){.use_ocdbt = -1};
+    *tree = (struct tp_orbax_tree){.use_ocdbt = -1, .described_in = "_METADATA"};
     if (!st) {
         *r = (struct reader){.tree = tree, .ck = ck, .err = err};
         st = tp_json_file_open(&file, path, "_METADATA", METADATA_MAX_BYTES, err);
@@ -299,14 +296,30 @@ enum tp_status tp_orbax_tree_read(struct tp_orbax_tree *tree, struct tp_checkpoi
 
 void tp_orbax_tree_release(struct tp_orbax_tree *tree)
 {
-    tp_name_index_release(&tree->names);
+    tp_name_index_release(&tree->keys);
     tp_list_release(&tree->skipped);
     free(tree->arrays);
     *tree = (struct tp_orbax_tree){.use_ocdbt = -1};
 }
 
-struct tp_orbax_array *tp_orbax_tree_find(struct tp_orbax_tree *tree, const char *name, size_t len)
+enum tp_status tp_orbax_tree_add(struct tp_orbax_tree *tree, const struct tp_orbax_array *array, bool *is_new,
+                                 struct tp_error *err)
 {
-    uint32_t id = tp_name_index_find(&tree->names, name_of, tree->arrays, name, len);
+    uint32_t found;
+    if (tree->count >= UINT32_MAX - 2)
+        return tp_fail(err, TP_ERR_LIMIT, "more than 2^32 - 3 arrays");
+    if (!tp_array_grow(&tree->arrays, &tree->capacity, tree->count + 1, sizeof *tree->arrays))
+        return tp_fail_nomem(err);
+    tree->arrays[tree->count] = *array;
+    if (!tp_name_index_add(&tree->keys, key_of, tree->arrays, (uint32_t)tree->count, &found))
+        return tp_fail_nomem(err);
+    *is_new = found == TP_NAME_NONE;
+    tree->count += *is_new;
+    return TP_OK;
+}
+
+struct tp_orbax_array *tp_orbax_tree_find(struct tp_orbax_tree *tree, const char *key, size_t len)
+{
+    uint32_t id = tp_name_index_find(&tree->keys, key_of, tree->arrays, key, len);
     return id == TP_NAME_NONE ? NULL : &tree->arrays[id];
 }

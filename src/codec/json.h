@@ -65,6 +65,8 @@ enum tp_status tp_json_expect(struct tp_json *json, enum tp_json_type type, cons
                               struct tp_json_token *token, struct tp_error *err);
 /* Skip the rest of the value whose first token is `first` (nothing for scalars). Strings inside may have any length. */
 enum tp_status tp_json_skip(struct tp_json *json, const struct tp_json_token *first, struct tp_error *err);
+/* Where reading stands: behind the last token, or at what could not be read. */
+uint64_t tp_json_offset(const struct tp_json *json);
 /* "an object", "a string", ... for messages. */
 const char *tp_json_type_name(enum tp_json_type type);
 

@@ -123,6 +123,11 @@ static uint64_t offset_of(const struct tp_json *json)
     return json->end_offset - (uint64_t)(json->end - json->cursor);
 }
 
+uint64_t tp_json_offset(const struct tp_json *json)
+{
+    return offset_of(json);
+}
+
 static enum tp_status fail_at(const struct tp_json *json, uint64_t offset, const char *fact, struct tp_error *err)
 {
     return tp_fail(err, TP_ERR_FORMAT, "the %s is not valid JSON: %s at byte %" PRIu64, json->what, fact, offset);

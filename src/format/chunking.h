@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "plan/plan.h"
+
 #define TP_CHUNK_BYTES_DEFAULT ((uint64_t)32 << 20)
 
 /* Into how many parts, a power of two, `size_bytes` should be cut: 1 below 2 MiB; else 16, less where parts would fall
@@ -17,5 +19,11 @@ uint64_t tp_chunk_parts(uint64_t size_bytes, uint64_t chunk_bytes);
  * larger.
  */
 void tp_chunk_shape(uint64_t *chunk, const uint64_t *shape, unsigned rank, unsigned item_bytes, uint64_t chunk_bytes);
+
+/* The chunk of an array as its pieces make it. One that is not whole (below 2 MiB) spans no two pieces along an axis on
+ * which they are stacked, so an axis made by stacking has chunks of 1. One that is physically transposed is cut into
+ * near-square chunks of 4 to 8 MiB over the two axes that trade places, for long runs in the source as in the array;
+ * all others are cut as tp_chunk_shape does. Rank at most TP_GRID_RANK_MAX. */
+void tp_chunk_array(uint64_t *chunk, const struct tp_array *array, uint64_t chunk_bytes);
 
 #endif

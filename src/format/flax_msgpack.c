@@ -405,14 +405,47 @@ static enum tp_status place_file(struct layout *l, uint32_t file)
     return TP_OK;
 }
 
+#define PREFIX_MAX 64u
+
+/* How the files' names begin: as the map's target wants it. */
+static const char *prefix_of(const struct tp_convert_options *options)
+{
+    const char *prefix = options->map && !options->reverse ? tp_map_output_of(options->map)->prefix : NULL;
+    return prefix ? prefix : "model";
+}
+
+static enum tp_status check_prefix(const char *prefix, struct tp_error *err)
+{
+    size_t len = strlen(prefix);
+    bool is_plain = len > 0 && len <= PREFIX_MAX && prefix[0] != '.';
+    for (size_t i = 0; i < len && is_plain; i++)
+        is_plain = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.", prefix[i]) != NULL;
+    char shown[128];
+    return is_plain ? TP_OK
+                    : tp_fail(err, TP_ERR_FORMAT,
+                              "the map's prefix '%s' cannot begin a file's name (letters, digits, '_', '-', '.')",
+                              tp_text_printable(shown, sizeof shown, prefix, len));
+}
+
 static enum tp_status name_file(struct layout *l, uint32_t file)
 {
-    char name[64];
-    int len = l->plan->file_count == 1
-                  ? snprintf(name, sizeof name, "model.msgpack")
-                  : snprintf(name, sizeof name, "model-%05" PRIu32 "-of-%05zu.msgpack", file + 1, l->plan->file_count);
+    char name[PREFIX_MAX + 40];
+    const char *prefix = prefix_of(l->options);
+    int len = l->plan->file_count == 1 ? snprintf(name, sizeof name, "%s.msgpack", prefix)
+                                       : snprintf(name, sizeof name, "%s-%05" PRIu32 "-of-%05zu.msgpack", prefix,
+                                                  file + 1, l->plan->file_count);
     l->plan->files[file].name = tp_arena_strndup(&l->plan->arena, name, (size_t)len);
     return l->plan->files[file].name ? TP_OK : tp_fail_nomem(l->err);
+}
+
+static enum tp_status add_index(struct layout *l)
+{
+    char name[PREFIX_MAX + 40];
+    if (l->plan->file_count == 1)
+        return TP_OK;
+    int len = snprintf(name, sizeof name, "%s.msgpack.index.json", prefix_of(l->options));
+    const char *kept = tp_arena_strndup(&l->plan->arena, name, (size_t)len);
+    return kept && tp_plan_add_small(l->plan, kept, 0, 0, false) ? TP_OK : tp_fail_nomem(l->err);
 }
 
 /* Leaves have their files: sort each file's, give them extents, and the extents offsets. */
@@ -459,7 +492,7 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
     uint32_t *last_of_array = NULL;
     struct layout l = {.plan = plan, .options = options, .err = err};
     l.limit = options->shard_size_bytes ? options->shard_size_bytes : TP_SHARD_SIZE_DEFAULT;
-    enum tp_status st = TP_OK;
+    enum tp_status st = check_prefix(prefix_of(options), err);
     for (size_t i = 0; i < plan->array_count && !st; i++)
         st = add_array(&l, (uint32_t)i);
     if (!st) {
@@ -475,8 +508,8 @@ static enum tp_status layout(struct tp_plan *plan, const struct tp_convert_optio
     plan->leaf_count = l.count;
     if (!st)
         st = place_leaves(&l, last_of_array);
-    if (!st && plan->file_count > 1 && !tp_plan_add_small(plan, "model.msgpack.index.json", 0, 0, false))
-        st = tp_fail_nomem(err);
+    if (!st)
+        st = add_index(&l);
     free(last_of_array);
     free(l.items);
     return st;
@@ -543,6 +576,7 @@ static enum tp_status write_index(const struct tp_plan *plan, const struct tp_sm
 
 const struct tp_format tp_format_flax_msgpack = {
     .name = "flax-msgpack",
+    .traits = {.reserved_keys = true},
     .attributes = "*.msgpack filter=lfs diff=lfs merge=lfs -text\n",
     .layout = layout,
     .frame = frame,

@@ -37,6 +37,7 @@ struct tp_format {
 extern const struct tp_format tp_format_flax_msgpack;
 extern const struct tp_format tp_format_safetensors;
 extern const struct tp_format tp_format_orbax;
+extern const struct tp_format tp_format_jax_pytree;
 
 /* By the name that stands in a manifest; NULL: none. */
 const struct tp_format *tp_format_find(const char *name);

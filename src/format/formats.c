@@ -4,7 +4,8 @@
 
 #include "format/format.h"
 
-static const struct tp_format *const formats[] = {&tp_format_flax_msgpack, &tp_format_safetensors, &tp_format_orbax};
+static const struct tp_format *const formats[] = {&tp_format_flax_msgpack, &tp_format_safetensors, &tp_format_orbax,
+                                                  &tp_format_jax_pytree};
 
 const struct tp_format *tp_format_find(const char *name)
 {

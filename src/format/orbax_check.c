@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "checkpoint/describe.h"
+#include "format/key_tree.h"
 #include "format/orbax.h"
 
 #define FILE_NAME_MAX 255u /* bytes, of most file systems */
@@ -82,11 +83,8 @@ static const char *name_fault(const char *name, size_t len, bool has_database)
 
 static const char *array_fault(const struct tp_array *a, const char *name, bool has_database)
 {
-    if (a->rank > TP_ZARR_RANK_MAX)
-        return "more than 32 axes";
-    if (!tp_zarr_dtype_name(2, (enum tp_dtype)a->dtype))
-        return "TensorStore has no such dtype";
-    return name_fault(name, a->path_len, has_database);
+    const char *fault = tp_store_fault(a);
+    return fault ? fault : name_fault(name, a->path_len, has_database);
 }
 
 static enum tp_status check_arrays(const struct tp_plan *plan, bool has_database, struct tp_error *err)
@@ -108,6 +106,16 @@ static enum tp_status check_arrays(const struct tp_plan *plan, bool has_database
                    has_database ? "" : " without OCDBT", tp_name_list_text(&faults));
 }
 
+/* Lists that a map asks for. */
+static enum tp_status check_lists(const struct tp_plan *plan, const struct tp_convert_options *options,
+                                  struct tp_error *err)
+{
+    struct tp_key_tree tree;
+    enum tp_status st = tp_key_tree_build(&tree, plan, options->tree == TP_TREE_LISTS, err);
+    tp_key_tree_release(&tree);
+    return st;
+}
+
 enum tp_status tp_orbax_check(const struct tp_plan *plan, const struct tp_convert_options *options,
                               struct tp_error *err)
 {
@@ -124,5 +132,6 @@ enum tp_status tp_orbax_check(const struct tp_plan *plan, const struct tp_conver
                        "--no-ocdbt has nothing that could refer to the source, as --zero-copy wants");
     if (plan->array_count == 0)
         return tp_fail(err, TP_ERR_UNSUPPORTED, "there are no tensors, and Orbax restores no empty checkpoint");
-    return check_arrays(plan, !orbax->no_ocdbt, err);
+    enum tp_status st = check_arrays(plan, !orbax->no_ocdbt, err);
+    return st ? st : check_lists(plan, options, err);
 }

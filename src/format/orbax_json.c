@@ -1,102 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The metadata that Orbax itself reads: the tree of keys, and the handlers. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "format/key_tree.h"
 #include "format/orbax.h"
 #include "tensorport/tensorport.h"
 
 #define KEY_LIST 1u /* Orbax's key_type */
 #define KEY_DICT 2u
-
-/* ---- keys ---- */
-
-static size_t key_length(const struct tp_array *a, size_t at)
-{
-    const char *end = memchr(a->path + at, '\0', a->path_len - at);
-    return end ? (size_t)(end - a->path) - at : a->path_len - at;
-}
-
-/* 0, 1, 2 ... as a list counts: no leading zeros. */
-static bool is_index(const char *key, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (key[i] < '0' || key[i] > '9')
-            return false;
-    return len > 0 && (len == 1 || key[0] != '0');
-}
-
-/* Numbers first, in their order; then all others, bytewise. */
-static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    bool a_counts = is_index(a, a_len), b_counts = is_index(b, b_len);
-    if (a_counts != b_counts)
-        return a_counts ? -1 : 1;
-    if (a_counts && a_len != b_len)
-        return a_len < b_len ? -1 : 1;
-    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-    return order ? order : (a_len > b_len) - (a_len < b_len);
-}
-
-static int by_keys(const void *x, const void *y)
-{
-    const struct tp_array *a = *(const struct tp_array *const *)x, *b = *(const struct tp_array *const *)y;
-    for (size_t i = 0, j = 0; i <= a->path_len && j <= b->path_len;) {
-        size_t a_len = key_length(a, i), b_len = key_length(b, j);
-        int order = compare_keys(a->path + i, a_len, b->path + j, b_len);
-        if (order)
-            return order;
-        i += a_len + 1;
-        j += b_len + 1;
-    }
-    return (a->path_len > b->path_len) - (a->path_len < b->path_len);
-}
-
-/* ---- the tree ---- */
-
-/* The arrays sorted, and which levels above the current one are lists. */
-struct tree {
-    const struct tp_array **sorted;
-    size_t count;
-    bool wants_lists;
-    bool is_list[TP_TREE_DEPTH_MAX + 1];
-};
-
-/* Are the keys at byte `at` of all arrays that share the path before it, from the i-th on, 0, 1 ... n - 1? */
-static bool level_is_list(const struct tree *t, size_t i, size_t at)
-{
-    const struct tp_array *start = t->sorted[i], *last = NULL;
-    size_t last_len = 0;
-    uint64_t next = 0;
-    for (; i < t->count; i++) {
-        const struct tp_array *a = t->sorted[i];
-        if (a->path_len < at || memcmp(a->path, start->path, at) != 0)
-            break;
-        size_t len = key_length(a, at);
-        if (last && len == last_len && memcmp(a->path + at, last->path + at, len) == 0)
-            continue;
-        if (!is_index(a->path + at, len) || len > 9 || strtoull(a->path + at, NULL, 10) != next++)
-            return false;
-        last = a;
-        last_len = len;
-    }
-    return true;
-}
-
-/* Levels that the array before did not pass through are looked at now. */
-static void enter_levels(struct tree *t, size_t i)
-{
-    const struct tp_array *a = t->sorted[i], *before = i ? t->sorted[i - 1] : NULL;
-    size_t shared = 0;
-    while (before && shared < a->path_len && shared < before->path_len && a->path[shared] == before->path[shared])
-        shared++;
-    unsigned depth = 0;
-    for (size_t at = 0; at <= a->path_len && depth <= TP_TREE_DEPTH_MAX; at += key_length(a, at) + 1, depth++)
-        if (!before || at > shared)
-            t->is_list[depth] = t->wants_lists && level_is_list(t, i, at);
-}
 
 /* ---- names, as Python's repr of a tuple of strings has them ---- */
 
@@ -131,12 +44,12 @@ static size_t put_tuple(char dst[TUPLE_MAX], const struct tp_array *a)
 {
     size_t used = 0, keys = 0;
     dst[used++] = '(';
-    for (size_t at = 0; at <= a->path_len; at += key_length(a, at) + 1, keys++) {
+    for (size_t at = 0; at <= a->path_len; at += tp_key_length(a, at) + 1, keys++) {
         if (keys > 0) {
             dst[used++] = ',';
             dst[used++] = ' ';
         }
-        used += put_repr(dst + used, a->path + at, key_length(a, at));
+        used += put_repr(dst + used, a->path + at, tp_key_length(a, at));
     }
     if (keys == 1)
         dst[used++] = ',';
@@ -146,8 +59,9 @@ static size_t put_tuple(char dst[TUPLE_MAX], const struct tp_array *a)
 
 /* ---- _METADATA ---- */
 
-static void put_array(struct tp_json_writer *w, const struct tree *t, const struct tp_array *a)
+static void put_leaf(struct tp_json_writer *w, const struct tp_leaf *leaf)
 {
+    const struct tp_array *a = leaf->array;
     char tuple[TUPLE_MAX];
     unsigned depth = 0;
     tp_json_newline(w);
@@ -155,12 +69,12 @@ static void put_array(struct tp_json_writer *w, const struct tree *t, const stru
     tp_json_begin_object(w);
     tp_json_key(w, "key_metadata");
     tp_json_begin_array(w);
-    for (size_t at = 0; at <= a->path_len; at += key_length(a, at) + 1, depth++) {
+    for (size_t at = 0; at <= a->path_len; at += tp_key_length(a, at) + 1, depth++) {
         tp_json_begin_object(w);
         tp_json_key(w, "key");
-        tp_json_string(w, a->path + at, key_length(a, at));
+        tp_json_string(w, a->path + at, tp_key_length(a, at));
         tp_json_key(w, "key_type");
-        tp_json_uint(w, t->is_list[depth] ? KEY_LIST : KEY_DICT);
+        tp_json_uint(w, tp_leaf_is_list(leaf, depth) ? KEY_LIST : KEY_DICT);
         tp_json_end_object(w);
     }
     tp_json_end_array(w);
@@ -214,42 +128,39 @@ static void put_source(struct tp_json_writer *w, const struct tp_plan *plan, con
     tp_json_end_object(w);
 }
 
-static void put_tree(struct tp_json_writer *w, struct tree *t)
+static void put_tree(struct tp_json_writer *w, const struct tp_key_tree *tree)
 {
     tp_json_begin_object(w);
-    for (size_t i = 0; i < t->count; i++) {
-        enter_levels(t, i);
-        put_array(w, t, t->sorted[i]);
-    }
+    for (size_t i = 0; i < tree->count; i++)
+        put_leaf(w, &tree->leaves[i]);
     tp_json_end_object(w);
 }
 
 enum tp_status tp_orbax_write_tree(const struct tp_plan *plan, const struct tp_format_facts *facts,
                                    tp_json_write_fn write, void *user, struct tp_error *err)
 {
-    const struct tp_orbax *orbax = plan->leaves;
+    const struct tp_store *store = plan->leaves;
     struct tp_json_writer w;
-    struct tree t = {.count = plan->array_count, .wants_lists = facts->options->tree == TP_TREE_LISTS};
-    t.sorted = malloc((t.count + 1) * sizeof *t.sorted);
-    if (!t.sorted)
-        return tp_fail_nomem(err);
-    for (size_t i = 0; i < t.count; i++)
-        t.sorted[i] = &plan->arrays[i];
-    qsort(t.sorted, t.count, sizeof *t.sorted, by_keys);
+    struct tp_key_tree tree;
+    enum tp_status st = tp_key_tree_build(&tree, plan, facts->options->tree == TP_TREE_LISTS, err);
+    if (st) {
+        tp_key_tree_release(&tree);
+        return st;
+    }
     tp_json_writer_init(&w, write, user, err);
     tp_json_begin_object(&w);
     tp_json_key(&w, "tree_metadata");
-    put_tree(&w, &t);
+    put_tree(&w, &tree);
     tp_json_key(&w, "use_ocdbt");
-    tp_json_bool(&w, orbax->has_database);
+    tp_json_bool(&w, store->has_database);
     tp_json_key(&w, "use_zarr3");
-    tp_json_bool(&w, orbax->version == 3);
+    tp_json_bool(&w, store->version == 3);
     tp_json_key(&w, "store_array_data_equal_to_fill_value"); /* so a chunk that is missing is an error, not zeros */
     tp_json_bool(&w, true);
     tp_json_key(&w, "custom_metadata");
     put_source(&w, plan, facts);
     tp_json_end_object(&w);
-    free(t.sorted);
+    tp_key_tree_release(&tree);
     return tp_json_writer_finish(&w);
 }
 

@@ -224,8 +224,13 @@ static enum tp_status copy(struct copier *c, struct tp_text_file *out, bool *cha
 {
     struct tp_error why = {.code = TP_OK};
     enum tp_status status = c->size_bytes > TP_HEADER_MAX_BYTES ? TP_ERR_LIMIT : walk(c, NULL, &why);
-    if (c->status || status == TP_ERR_NOMEM)
-        return c->status ? c->status : tp_fail_nomem(c->err);
+    if (!c->status && (status == TP_ERR_NOMEM || status == TP_ERR_IO)) { /* then nobody knows what it says */
+        if (c->err)
+            *c->err = why;
+        c->status = status;
+    }
+    if (c->status)
+        return c->status;
     *changed = !status && c->removed;
     if (!*changed) {
         copy_bytes(c, out);

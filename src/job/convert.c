@@ -12,6 +12,7 @@
 #include "job/links.h"
 #include "job/print.h"
 #include "job/report.h"
+#include "job/sames.h"
 #include "os/copy.h"
 #include "os/host.h"
 #include "os/tree.h"
@@ -25,6 +26,13 @@ static uint64_t manifest_estimate(const struct tp_plan *plan)
     for (size_t i = 0; i < plan->array_count; i++)
         bytes += 270 + 2 * (uint64_t)plan->arrays[i].path_len;
     return bytes;
+}
+
+/* Of the members of a quantised group that is kept, the codes stand for all. */
+static bool is_codes(const struct tp_conversion *cv, const struct tp_array *a)
+{
+    const struct tp_tensor *t = cv->plan.logicals[a->pieces[0].logical].tensor;
+    return tp_checkpoint_tensor(cv->source, tp_checkpoint_group(cv->source, a->group)->codes) == t;
 }
 
 static void add_totals(struct tp_conversion *cv)
@@ -54,8 +62,7 @@ static void add_totals(struct tp_conversion *cv)
         bool narrows = to == TP_F16 || tp_dtype_bits(to) < tp_dtype_bits(from) || (to == TP_BF16 && from == TP_F16);
         t->cast_count += casts;
         t->narrowed_count += casts && narrows;
-        if (a->group != TP_NO_GROUP && tp_checkpoint_group(cv->source, a->group)->codes ==
-                                           (uint32_t)(plan->logicals[i].tensor - tp_checkpoint_tensor(cv->source, 0)))
+        if (a->group != TP_NO_GROUP && is_codes(cv, a))
             t->group_count++;
     }
     t->decoded_count = plan->decoded_count;
@@ -237,8 +244,8 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
     const struct tp_convert_options *o = &cv->options;
     if (!o->input || !o->output)
         return tp_fail(err, TP_ERR_USAGE, "an input and an output are needed");
-    if (o->orbax.zero_copy && o->format != TP_OUTPUT_ORBAX)
-        return tp_fail(err, TP_ERR_USAGE, "--zero-copy is for --format orbax");
+    if (o->orbax.zero_copy && o->format != TP_OUTPUT_ORBAX && o->format != TP_OUTPUT_JAX)
+        return tp_fail(err, TP_ERR_USAGE, "--zero-copy is for --format orbax and jax");
     if (!tp_kernels_init(&cv->kernels, o->cpu))
         return tp_fail(err, TP_ERR_USAGE, "this machine has no kernels called '%s'", o->cpu);
     enum tp_status st =
@@ -252,7 +259,8 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
                             (struct tp_scratch_wish){cv->plan.decoded_count > 0,
-                                                     cv->plan.chunked_count ? tp_chunk_reader_wants(cv->source) : 0},
+                                                     cv->plan.chunked_count ? tp_chunk_reader_wants(cv->source) : 0,
+                                                     tp_tile_memory_wanted(&cv->plan)},
                             err);
     if (!st)
         st = cv->format->layout(&cv->plan, o, err);
@@ -273,7 +281,8 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
 
 static const struct tp_format *const format_of[] = {[TP_OUTPUT_FLAX_MSGPACK] = &tp_format_flax_msgpack,
                                                     [TP_OUTPUT_SAFETENSORS] = &tp_format_safetensors,
-                                                    [TP_OUTPUT_ORBAX] = &tp_format_orbax};
+                                                    [TP_OUTPUT_ORBAX] = &tp_format_orbax,
+                                                    [TP_OUTPUT_JAX] = &tp_format_jax_pytree};
 
 enum tp_status tp_conversion_prepare(struct tp_conversion **out, const struct tp_convert_options *options,
                                      struct tp_error *err)
@@ -698,6 +707,8 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
         return tp_fail(err, TP_ERR_USAGE, "this conversion has run already");
     enum tp_status st = check_space(cv, err);
     if (!st)
+        st = tp_sames_check(cv, err);
+    if (!st)
         st = tp_outdir_begin(&cv->outdir, err);
     if (st)
         return st;
@@ -706,7 +717,7 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     r->referred_bytes = cv->totals.referred_bytes;
     r->linked_file_count = cv->totals.linked_file_count;
     st = convert(cv, r, err);
-    bool keeps = cv->is_other || (cv->journal && tp_journal_count(cv->journal) > 0);
+    bool keeps = cv->is_other || (cv->journal ? tp_journal_count(cv->journal) > 0 : cv->outdir.resumed);
     tp_journal_close(cv->journal);
     cv->journal = NULL;
     r->kept_bytes = cv->kept_bytes;

@@ -21,17 +21,27 @@ static enum tp_status refuse_foreign(const struct tp_names *names, const char *o
     return tp_err_hint(err, TP_ERR_EXISTS, "choose a folder that does not exist yet, or an empty one");
 }
 
-static enum tp_status check_folder(struct tp_outdir *dir, bool overwrite, struct tp_error *err)
+/* Has this run only to finish what an earlier one had made, and was giving its name? A checkpoint that is there already
+ * is replaced with --overwrite alone. */
+static bool finishes(const struct tp_outdir *dir, const struct tp_outdir_state *s)
+{
+    if (s->is_exchanging)
+        return dir->overwrite || dir->in_place || !(s->final_manifest && s->manifest);
+    return dir->resume && !dir->overwrite && s->final_manifest && s->is_empty;
+}
+
+static enum tp_status check_folder(const struct tp_outdir *dir, struct tp_error *err)
 {
     struct tp_names names = {0};
+    struct tp_outdir_state state = {.is_partial = false};
     enum tp_status st = tp_folder_list(&names, dir->final, err);
-    if (st)
-        return st;
+    if (!st)
+        st = tp_outdir_look(&state, dir, err);
     bool only_partial = names.count == 1 && strcmp(names.items[0], TP_PARTIAL_SUFFIX) == 0;
-    if (names.count > 0 && !only_partial) {
-        if (!tp_outdir_has_manifest(dir->final) && !tp_outdir_is_exchanging(dir))
+    if (!st && names.count > 0 && !only_partial && !(dir->resume && finishes(dir, &state))) {
+        if (!state.final_manifest && !state.is_exchanging)
             st = refuse_foreign(&names, dir->final, err);
-        else if (!overwrite) {
+        else if (!dir->overwrite) {
             tp_fail(err, TP_ERR_EXISTS, "the output folder already holds a checkpoint that TensorPort made");
             tp_err_path(err, TP_ERR_EXISTS, dir->final);
             st = tp_err_hint(err, TP_ERR_EXISTS, "--overwrite replaces it; its own files are exchanged, others stay");
@@ -46,8 +56,10 @@ static enum tp_status check_in_place(const struct tp_outdir *dir, struct tp_erro
 {
     if (!dir->inside)
         return tp_err_path(err, tp_fail(err, TP_ERR_USAGE, "the folder to write into does not exist"), dir->final);
-    if (tp_outdir_is_exchanging(dir) || !tp_outdir_has_manifest(dir->final))
-        return TP_OK;
+    struct tp_outdir_state state;
+    enum tp_status st = tp_outdir_look(&state, dir, err);
+    if (st || state.is_exchanging || !state.final_manifest)
+        return st;
     tp_fail(err, TP_ERR_EXISTS, "the folder already holds a checkpoint that TensorPort made");
     tp_err_path(err, TP_ERR_EXISTS, dir->final);
     return tp_err_hint(err, TP_ERR_EXISTS, "--link in-place replaces nothing: remove that checkpoint's files first");
@@ -113,12 +125,15 @@ static enum tp_status refuse_busy(const struct tp_outdir *dir, struct tp_error *
 static enum tp_status check_partial(const struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_path_kind kind;
+    struct tp_outdir_state state;
     int lock = -1;
     bool busy = false;
     enum tp_status st = tp_path_kind_of_itself(&kind, dir->work, err); /* a link there is none of ours */
+    if (!st && kind != TP_PATH_ABSENT)
+        st = tp_outdir_look(&state, dir, err);
     if (st || kind == TP_PATH_ABSENT)
         return st;
-    bool ours = kind == TP_PATH_FOLDER && tp_outdir_is_partial(dir->work);
+    bool ours = kind == TP_PATH_FOLDER && state.is_partial;
     if (ours && dir->lock < 0)
         st = tp_folder_lock(&lock, &busy, dir->work, err); /* only to know: it is given back at once */
     tp_fd_close(lock);
@@ -128,7 +143,7 @@ static enum tp_status check_partial(const struct tp_outdir *dir, struct tp_error
         return TP_OK;
     tp_fail(err, TP_ERR_EXISTS, "an unfinished conversion lies here");
     tp_err_path(err, TP_ERR_EXISTS, dir->work);
-    if (ours && tp_outdir_is_exchanging(dir))
+    if (ours && state.is_exchanging)
         return tp_err_hint(err, TP_ERR_EXISTS, "its files are complete and partly in place: --resume finishes that");
     return tp_err_hint(err, TP_ERR_EXISTS,
                        ours ? "--resume goes on from it, --overwrite starts again (or delete that folder)"
@@ -161,7 +176,7 @@ enum tp_status tp_outdir_check(struct tp_outdir *dir, const char *output, struct
     if (dir->in_place)
         st = check_in_place(dir, err);
     else if (dir->inside)
-        st = check_folder(dir, dir->overwrite, err);
+        st = check_folder(dir, err);
     return st ? st : check_partial(dir, err);
 }
 
@@ -225,16 +240,91 @@ static enum tp_status lock_work(struct tp_outdir *dir, struct tp_error *err)
     return !st && busy ? refuse_busy(dir, err) : st;
 }
 
+/* What lies in a folder of the work folder that is ours alone, and the folder. */
+static enum tp_status drop_folder(const struct tp_outdir *dir, const char *name, struct tp_error *err)
+{
+    struct tp_names names = {0};
+    bool there = false;
+    char *folder = tp_path_join(dir->work, name);
+    enum tp_status st = folder ? tp_outdir_has(&there, dir->work, name, err) : tp_fail_nomem(err);
+    if (there)
+        st = tp_tree_list(&names, folder, err);
+    for (size_t i = 0; i < names.count && !st; i++)
+        st = tp_tree_remove(folder, names.items[i], err);
+    if (there && !st)
+        st = tp_path_remove(folder, err);
+    tp_names_release(&names);
+    free(folder);
+    return st;
+}
+
 /* In a folder that another run has left. */
 static enum tp_status take_over(struct tp_outdir *dir, struct tp_error *err)
 {
+    struct tp_outdir_state state;
     enum tp_status st = lock_work(dir, err);
     if (!st)
         read_owner(dir, dir->taken, sizeof dir->taken);
-    if (!st && tp_outdir_is_exchanging(dir))
+    if (!st)
+        st = tp_outdir_look(&state, dir, err);
+    if (st)
+        return st;
+    if (finishes(dir, &state))
         return finish_exchange(dir, err);
     dir->resumed = dir->resume;
-    return st || dir->resume ? st : empty_work(dir, err);
+    return dir->resume ? drop_folder(dir, TP_LAST_FOLDER, err) : empty_work(dir, err); /* what is last is made again */
+}
+
+/* Folders on the way to the work folder that are not there yet. */
+static enum tp_status count_parents(struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_path_kind kind = TP_PATH_ABSENT;
+    char *path = concat(dir->work, ""), *slash;
+    enum tp_status st = path ? TP_OK : tp_fail_nomem(err);
+    dir->made_parents = 0;
+    while (!st && (slash = strrchr(path, '/')) != NULL && slash > path) {
+        *slash = '\0';
+        if (slash[-1] == '/')
+            continue;
+        st = tp_path_kind_of(&kind, path, err);
+        if (st || kind != TP_PATH_ABSENT)
+            break;
+        dir->made_parents++;
+    }
+    free(path);
+    return st;
+}
+
+/* Those folders, as far as nothing else has come into them. */
+static void remove_parents(const struct tp_outdir *dir)
+{
+    char *path = concat(dir->work, ""), *slash;
+    for (unsigned left = dir->made_parents; path && left > 0 && (slash = strrchr(path, '/')) != NULL;) {
+        *slash = '\0';
+        if (slash > path && slash[-1] == '/')
+            continue;
+        left--;
+        if (tp_path_remove(path, NULL))
+            break;
+    }
+    free(path);
+}
+
+/* On failure nothing of it stays, unless somebody else has taken it meanwhile. */
+static enum tp_status make_work(struct tp_outdir *dir, struct tp_error *err)
+{
+    enum tp_status st = count_parents(dir, err);
+    if (!st)
+        st = tp_folder_make_new(dir->work, err);
+    if (!st)
+        st = lock_work(dir, err);
+    if (!st)
+        st = write_marker(dir, err);
+    if (st && dir->lock >= 0)
+        tp_outdir_discard(dir);
+    else if (st && st != TP_ERR_EXISTS && !tp_path_remove(dir->work, NULL))
+        remove_parents(dir);
+    return st;
 }
 
 enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
@@ -250,9 +340,7 @@ enum tp_status tp_outdir_begin(struct tp_outdir *dir, struct tp_error *err)
     if (!st && kind == TP_PATH_ABSENT) { /* also where an exchange was finished */
         tp_fd_close(dir->lock);
         dir->lock = -1;
-        st = tp_folder_make_new(dir->work, err);
-        if (!st)
-            st = lock_work(dir, err);
+        return make_work(dir, err);
     }
     return st ? st : write_marker(dir, err);
 }
@@ -270,9 +358,13 @@ static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *e
     if (!st && !ok)
         st = tp_fail_nomem(err);
     tp_listed_sort(&kept);
-    for (size_t i = 0; i < gone.count && !st; i++)
-        if (!tp_listed_has(&kept, gone.names[i]) || tp_outdir_has(dir->work, gone.names[i]))
+    for (size_t i = 0; i < gone.count && !st; i++) {
+        bool goes = !tp_listed_has(&kept, gone.names[i]);
+        if (!goes)
+            st = tp_outdir_has(&goes, dir->work, gone.names[i], err);
+        if (goes && !st)
             st = tp_tree_remove(dir->final, gone.names[i], err);
+    }
     tp_listed_release(&kept);
     tp_listed_release(&gone);
     tp_manifest_release(&old);
@@ -283,10 +375,10 @@ static enum tp_status remove_old(const struct tp_outdir *dir, struct tp_error *e
 static enum tp_status list_last(struct tp_names *names, char **folder, const struct tp_outdir *dir,
                                 struct tp_error *err)
 {
+    bool there = false;
     *folder = tp_path_join(dir->work, TP_LAST_FOLDER);
-    if (!*folder)
-        return tp_fail_nomem(err);
-    return tp_outdir_has(dir->work, TP_LAST_FOLDER) ? tp_tree_list(names, *folder, err) : TP_OK;
+    enum tp_status st = *folder ? tp_outdir_has(&there, dir->work, TP_LAST_FOLDER, err) : tp_fail_nomem(err);
+    return there ? tp_tree_list(names, *folder, err) : st;
 }
 
 static bool is_folder_name(const char *name)
@@ -313,24 +405,31 @@ static enum tp_status each_last(const struct tp_outdir *dir, bool moves, struct 
 }
 
 /* Is the manifest in `final` the old one? A kill between the two steps of a move leaves one file with two names. */
-static bool has_old_manifest(const struct tp_outdir *dir)
+static enum tp_status has_old_manifest(bool *old, const struct tp_outdir *dir, const struct tp_outdir_state *state,
+                                       struct tp_error *err)
 {
-    if (!dir->overwrite || dir->in_place || !tp_outdir_has_manifest(dir->final))
-        return false;
+    *old = dir->overwrite && !dir->in_place && state->final_manifest;
+    if (!*old || !state->old_manifest)
+        return TP_OK;
     char *there = tp_path_join(dir->final, TP_MANIFEST_NAME), *taken = tp_path_join(dir->work, TP_OLD_MANIFEST);
-    bool old = !tp_outdir_has(dir->work, TP_OLD_MANIFEST) || (there && taken && tp_path_same(there, taken));
+    enum tp_status st = there && taken ? TP_OK : tp_fail_nomem(err);
+    *old = !st && tp_path_same(there, taken);
     free(there);
     free(taken);
-    return old;
+    return st;
 }
 
 /* The old manifest goes first, then what says that all is there: what they speak of is still whole then. */
 static enum tp_status take_old(const struct tp_outdir *dir, struct tp_error *err)
 {
-    enum tp_status st = TP_OK;
-    if (has_old_manifest(dir))
+    struct tp_outdir_state state;
+    bool old = false;
+    enum tp_status st = tp_outdir_look(&state, dir, err);
+    if (!st)
+        st = has_old_manifest(&old, dir, &state, err);
+    if (!st && old)
         st = tp_tree_move(dir->final, TP_MANIFEST_NAME, dir->work, TP_OLD_MANIFEST, err);
-    if (st || !tp_outdir_has(dir->work, TP_OLD_MANIFEST))
+    if (st || !(old || state.old_manifest))
         return st;
     if (dir->sync)
         st = tp_folder_sync(dir->work, err);
@@ -345,7 +444,8 @@ static enum tp_status take_old(const struct tp_outdir *dir, struct tp_error *err
 static bool stays_in_work(const char *name)
 {
     return strcmp(name, TP_MARKER_NAME) == 0 || strcmp(name, TP_OLD_MANIFEST) == 0 ||
-           strcmp(name, TP_MANIFEST_NAME) == 0 || strncmp(name, TP_LAST_FOLDER "/", sizeof TP_LAST_FOLDER) == 0;
+           strcmp(name, TP_MANIFEST_NAME) == 0 || strncmp(name, TP_LAST_FOLDER "/", sizeof TP_LAST_FOLDER) == 0 ||
+           strncmp(name, TP_RESUME_FOLDER "/", sizeof TP_RESUME_FOLDER) == 0;
 }
 
 /* Everything else. The folders stay in the work folder, empty: so a run that goes on knows which to sync. */
@@ -410,28 +510,11 @@ static enum tp_status sync_work(const struct tp_outdir *dir, struct tp_error *er
     return st;
 }
 
-static enum tp_status drop_resume(const struct tp_outdir *dir, struct tp_error *err)
-{
-    struct tp_names names = {0};
-    char *folder = tp_path_join(dir->work, TP_RESUME_FOLDER);
-    enum tp_status st = folder ? TP_OK : tp_fail_nomem(err);
-    if (!st && tp_outdir_has(dir->work, TP_RESUME_FOLDER))
-        st = tp_tree_list(&names, folder, err);
-    for (size_t i = 0; i < names.count && !st; i++)
-        st = tp_tree_remove(folder, names.items[i], err);
-    if (!st)
-        st = tp_path_remove(folder, err);
-    tp_names_release(&names);
-    free(folder);
-    return st;
-}
-
-/* Up to here the work folder is one that was stopped; without the marker it is one whose files are on their way. */
+/* Up to here the work folder is one that was stopped, and can be gone on from; without the marker it is one whose files
+ * are on their way. */
 static enum tp_status begin_exchange(const struct tp_outdir *dir, struct tp_error *err)
 {
     enum tp_status st = check_still_ours(dir, err);
-    if (!st)
-        st = drop_resume(dir, err);
     if (!st)
         st = set_last_aside(dir, err);
     if (!st)
@@ -443,13 +526,15 @@ static enum tp_status begin_exchange(const struct tp_outdir *dir, struct tp_erro
 
 /* Each step leaves a state from which the whole can be done again: until the new manifest has moved, it lies in the
  * work folder, without the marker; afterwards only the last names and the work folder are left. */
-static enum tp_status exchange(const struct tp_outdir *dir, struct tp_error *err)
+static enum tp_status exchange(const struct tp_outdir *dir, bool has_begun, struct tp_error *err)
 {
-    enum tp_status st = tp_outdir_is_exchanging(dir) ? TP_OK : begin_exchange(dir, err);
+    enum tp_status st = has_begun ? TP_OK : begin_exchange(dir, err);
     if (!st)
         st = take_old(dir, err);
     if (!st)
         st = move_files(dir, err);
+    if (!st)
+        st = drop_folder(dir, TP_RESUME_FOLDER, err); /* while the manifest still says whose the folder is */
     if (!st)
         st = tp_tree_move(dir->work, TP_MANIFEST_NAME, dir->final, TP_MANIFEST_NAME, err);
     return !st && dir->sync ? tp_folder_sync(dir->final, err) : st;
@@ -457,7 +542,10 @@ static enum tp_status exchange(const struct tp_outdir *dir, struct tp_error *err
 
 static enum tp_status commit_inside(const struct tp_outdir *dir, struct tp_error *err)
 {
-    enum tp_status st = tp_outdir_has(dir->work, TP_MANIFEST_NAME) ? exchange(dir, err) : TP_OK;
+    struct tp_outdir_state state;
+    enum tp_status st = tp_outdir_look(&state, dir, err);
+    if (!st && state.manifest)
+        st = exchange(dir, state.is_exchanging, err);
     if (!st)
         st = each_last(dir, true, err);
     if (!st)
@@ -484,11 +572,13 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 {
     if (dir->inside)
         return commit_inside(dir, err);
-    enum tp_status st = drop_resume(dir, err);
+    enum tp_status st = sync_work(dir, err);
     if (!st)
         st = tp_tree_remove(dir->work, TP_MARKER_NAME, err);
-    if (!st)
-        st = sync_work(dir, err);
+    if (!st) /* late: what is stopped before that can be gone on from */
+        st = drop_folder(dir, TP_RESUME_FOLDER, err);
+    if (!st && dir->sync)
+        st = tp_folder_sync(dir->work, err);
     if (!st)
         st = tp_path_rename(dir->work, dir->final, err);
     return !st && dir->sync ? sync_parent(dir->final, err) : st;
@@ -496,8 +586,11 @@ enum tp_status tp_outdir_commit(struct tp_outdir *dir, struct tp_error *err)
 
 void tp_outdir_discard(struct tp_outdir *dir)
 {
-    if (dir->work && !tp_outdir_is_exchanging(dir) && tp_outdir_is_partial(dir->work) && !empty_work(dir, NULL))
-        (void)!tp_path_remove(dir->work, NULL);
+    struct tp_outdir_state state;
+    if (!dir->work || tp_outdir_look(&state, dir, NULL) || state.is_exchanging || !state.is_partial)
+        return;
+    if (!empty_work(dir, NULL) && !tp_path_remove(dir->work, NULL))
+        remove_parents(dir);
 }
 
 void tp_outdir_release(struct tp_outdir *dir)

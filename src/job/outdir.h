@@ -28,10 +28,11 @@ struct tp_outdir {
     struct tp_list last; /* names that come after manifest.json */
     bool inside;         /* work is inside final */
     bool overwrite, in_place, sync;
-    bool resume;     /* a partial folder is gone on from */
-    bool resumed;    /* after tp_outdir_begin: there was one */
-    int lock;        /* descriptor, -1: none */
-    char taken[200]; /* after tp_outdir_begin: who worked here before, and does no more; "" */
+    bool resume;           /* a partial folder is gone on from */
+    bool resumed;          /* after tp_outdir_begin: there was one */
+    unsigned made_parents; /* folders on the way to `work` that this run has made */
+    int lock;              /* descriptor, -1: none */
+    char taken[200];       /* after tp_outdir_begin: who worked here before, and does no more; "" */
 };
 
 /* Look, and refuse what must be refused; nothing is written. in_place: `output` holds the source, whatever else. */

@@ -89,11 +89,15 @@ static enum tp_status check_listed(const struct tp_outdir *dir, const struct tp_
                                    const char *const *names, size_t count, struct tp_error *err)
 {
     struct tp_listed ours = {.count = 0};
-    bool ok = dir->in_place || !tp_outdir_has_manifest(dir->final) || tp_listed_add(&ours, TP_MANIFEST_NAME);
+    bool has_manifest = false;
+    enum tp_status st = dir->in_place ? TP_OK : tp_outdir_has_manifest(&has_manifest, dir->final, err);
+    if (st)
+        return st;
+    bool ok = !has_manifest || tp_listed_add(&ours, TP_MANIFEST_NAME);
     for (size_t i = 0; i < n && ok; i++)
         ok = tp_listed_add_all(&ours, &manifests[i]);
     tp_listed_sort(&ours);
-    enum tp_status st = ok ? TP_OK : tp_fail_nomem(err);
+    st = ok ? TP_OK : tp_fail_nomem(err);
     for (size_t i = 0; i < count && !st; i++)
         st = check_place(dir, &ours, names[i], err);
     tp_listed_release(&ours);
@@ -130,13 +134,13 @@ static enum tp_status check_against_manifests(const struct tp_outdir *dir, const
                                               struct tp_error *err)
 {
     struct tp_manifest manifests[3] = {{.file_count = 0}};
-    bool exchanging = tp_outdir_is_exchanging(dir);
-    enum tp_status st = TP_OK;
-    if (tp_outdir_has_manifest(dir->final))
+    struct tp_outdir_state state;
+    enum tp_status st = tp_outdir_look(&state, dir, err);
+    if (!st && state.final_manifest)
         st = tp_outdir_read_manifest(&manifests[0], dir->final, TP_MANIFEST_NAME, err);
-    if (!st && exchanging && tp_outdir_has(dir->work, TP_MANIFEST_NAME))
+    if (!st && state.is_exchanging && state.manifest)
         st = tp_outdir_read_manifest(&manifests[1], dir->work, TP_MANIFEST_NAME, err);
-    if (!st && exchanging && tp_outdir_has(dir->work, TP_OLD_MANIFEST))
+    if (!st && state.is_exchanging && state.old_manifest)
         st = tp_outdir_read_manifest(&manifests[2], dir->work, TP_OLD_MANIFEST, err);
     for (size_t i = 0; i < TP_COUNT_OF(manifests) && !st; i++)
         if (manifests[i].options.orbax.link == TP_LINK_IN_PLACE)
@@ -158,8 +162,10 @@ enum tp_status tp_outdir_check_names(const struct tp_outdir *dir, const char *co
         return st;
     if (!dir->in_place)
         return check_against_manifests(dir, names, count, err);
-    if (tp_outdir_is_exchanging(dir)) /* all that this run will do is to finish that */
-        return TP_OK;
+    struct tp_outdir_state state;
+    st = tp_outdir_look(&state, dir, err);
+    if (st || state.is_exchanging) /* all that this run will do is to finish that */
+        return st;
     const char *manifest[] = {TP_MANIFEST_NAME};
     st = check_listed(dir, NULL, 0, manifest, 1, err);
     return st ? st : check_listed(dir, NULL, 0, names, count, err);

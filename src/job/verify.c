@@ -12,6 +12,7 @@
 #include "job/derive.h"
 #include "job/print.h"
 #include "job/verifying.h"
+#include "os/file.h"
 #include "os/host.h"
 #include "os/tree.h"
 
@@ -90,10 +91,17 @@ static const char *file_name(struct tp_verifying *v, const struct tp_tensor *t)
     return file < tp_checkpoint_file_count(v->model) ? tp_verify_file_name(v, file) : "metadata";
 }
 
+/* The manifest's names begin with the item's folder. */
+static bool is_file_named(const struct tp_verifying *v, uint32_t file, const char *name)
+{
+    size_t skip = strlen(v->item);
+    return strncmp(name, v->item, skip) == 0 && strcmp(name + skip, tp_checkpoint_file(v->model, file)->name) == 0;
+}
+
 /* Does the tensor lie where the manifest says? Files are compared by name: their numbers may differ. */
 static bool same_place(struct tp_verifying *v, const struct tp_tensor *t, const struct tp_manifest_array *a)
 {
-    if (v->is_orbax && a->elem_count == 0)
+    if (v->is_store && a->elem_count == 0)
         return true; /* nothing lies anywhere */
     if (t->extent_count != a->extent_count || !tp_verify_same_grid(t, a))
         return false;
@@ -102,7 +110,7 @@ static bool same_place(struct tp_verifying *v, const struct tp_tensor *t, const 
         const struct tp_extent *x = &t->extents[i];
         if (x->offset_bytes != e->offset_bytes || x->size_bytes != e->length_bytes ||
             (!t->chunks && x->first_elem != e->first_elem) || x->file >= tp_checkpoint_file_count(v->model) ||
-            strcmp(tp_verify_file_name(v, x->file), v->manifest.files[e->file].name) != 0)
+            !is_file_named(v, x->file, v->manifest.files[e->file].name))
             return false;
     }
     return true;
@@ -157,7 +165,7 @@ static enum tp_status compare_structure(struct tp_verifying *v)
                                   tp_describe_name(shown, t->name, t->name_len));
     }
     free(parsed);
-    return st || v->is_orbax ? st : check_framing(v);
+    return st || v->is_store ? st : check_framing(v);
 }
 
 /* ---- what to read back: the model as a plan ---- */
@@ -218,7 +226,7 @@ static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t 
         return tp_fail_nomem(v->err);
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *x = &t->extents[i];
-        if (x->file >= plan->file_count || (v->is_orbax && t->elem_count == 0)) /* an empty array lies nowhere */
+        if (x->file >= plan->file_count || (v->is_store && t->elem_count == 0)) /* an empty array lies nowhere */
             continue;
         plan->extents[plan->extent_count++] =
             (struct tp_out_extent){.array = (uint32_t)plan->array_count,
@@ -373,6 +381,8 @@ static enum tp_status compare_prints(struct tp_verifying *v)
 {
     struct tp_source_print *prints = NULL;
     uint32_t changed = 0;
+    if (tp_path_same(v->source->folder, v->model->folder))
+        return tp_verify_note(v, "the source is this folder itself: that its values are equal proves nothing");
     enum tp_status st = tp_source_prints(&prints, v->source, &v->kernels, v->err);
     for (uint32_t i = 0; i < tp_checkpoint_file_count(v->source) && !st; i++)
         for (size_t m = 0; m < v->manifest.source_count; m++)
@@ -396,18 +406,35 @@ static struct tp_plan_traits traits_of(const struct tp_verifying *v)
     return format ? format->traits : tp_format_flax_msgpack.traits;
 }
 
+/* What made the model of the source: the manifest knows, or a map that the caller knows; NULL: nothing was changed. */
+static enum tp_status conversion_of(struct tp_verifying *v, const struct tp_convert_options **options)
+{
+    *options = v->has_manifest ? &v->manifest.options : NULL;
+    if (!v->options->map)
+        return TP_OK;
+    if (v->has_manifest)
+        return tp_verify_note(v, "manifest.json holds the map that was used; the one that was given is not looked at");
+    v->by_map = (struct tp_convert_options){
+        .map = v->options->map, .reverse = v->options->reverse, .precision = TP_PRECISION_KEEP};
+    *options = &v->by_map;
+    return tp_convert_options_take_map(&v->by_map, 0, v->err);
+}
+
 static enum tp_status derive(struct tp_verifying *v)
 {
+    const struct tp_convert_options *options = NULL;
     struct tp_open_options open = {.ignore_index = v->has_manifest && v->manifest.options.ignore_index};
     enum tp_status st = tp_checkpoint_open(&v->source, v->options->source, &open, v->err);
     if (!st && v->has_manifest)
         st = compare_prints(v);
+    if (!st)
+        st = conversion_of(v, &options);
     if (st)
         return st;
     struct tp_derive d = {.plan = &v->plan,
                           .model = v->model,
                           .source = v->source,
-                          .options = v->has_manifest ? &v->manifest.options : NULL,
+                          .options = options,
                           .traits = traits_of(v),
                           .array_tensor = v->array_tensor,
                           .differ = say_derive,
@@ -511,10 +538,10 @@ static enum tp_status read_manifest(struct tp_verifying *v)
 /* Which reader the model is for; names below folders are looked at only where the layout has folders. */
 static enum tp_status know_layout(struct tp_verifying *v)
 {
-    v->is_orbax = tp_verify_is_layout(v, tp_format_orbax.name);
+    v->is_store = v->has_manifest && tp_verify_has_store(v->manifest.layout);
     if (!v->has_manifest && v->report->difference_count == 0)
         return tp_verify_try_orbax(v);
-    if (!v->is_orbax)
+    if (!v->is_store)
         return TP_OK;
     tp_names_release(&v->folder);
     return tp_tree_list(&v->folder, v->options->model, v->err);
@@ -575,13 +602,15 @@ static enum tp_status verify(struct tp_verifying *v)
         st = fill_rows(v);
     if (!st)
         st = build_plan(v);
-    if (!st && v->is_orbax && v->has_manifest)
+    if (!st && v->is_store && v->has_manifest)
         st = tp_verify_orbax_rest(v);
     if (!st && v->options->source)
         st = derive(v);
     if (!st && !v->options->quick)
         st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes,
-                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v)}, v->err);
+                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v),
+                                                     tp_tile_memory_wanted(&v->plan)},
+                            v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

@@ -37,7 +37,10 @@ static enum tp_status file_size(struct tp_verifying *v, const char *name, uint64
     tp_describe_name(shown, name, strlen(name));
     if (!st)
         *size = id.size_bytes;
-    else if (!tp_verify_in_folder(v, name))
+    else if (st != TP_ERR_FORMAT) { /* nobody knows how it is */
+        if (v->err)
+            *v->err = why;
+    } else if (!tp_verify_in_folder(v, name))
         st = tp_verify_differ(v, "%s: missing", shown);
     else
         st = tp_verify_differ(v, "%s: %s", shown, why.message);
@@ -110,18 +113,21 @@ static enum tp_status know_names(struct tp_verifying *v)
     return ok ? TP_OK : tp_fail_nomem(v->err);
 }
 
-/* A name that we would give, or that a loader looks for: model.msgpack, model-00001-of-00002.msgpack, their index. */
+/* A name that we would give, or that a loader looks for: model.msgpack, flax_model.msgpack,
+ * model-00001-of-00002.msgpack, their index. */
 static bool looks_ours(const struct tp_verifying *v, const char *name)
 {
     static const char *const globs[3][3] = {
-        {"model.msgpack", "model.msgpack.index.json",
-         "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack"},
+        {"*model.msgpack", "*model.msgpack.index.json",
+         "*model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.msgpack"},
         {"model.safetensors", "model.safetensors.index.json",
          "model-[0-9][0-9][0-9][0-9][0-9]*-of-[0-9][0-9][0-9][0-9][0-9]*.safetensors"},
         {"checkpoint", "_sharding", "array_metadatas/*"}, /* Orbax reads them where they are */
     };
-    const char *const *of_layout = globs[v->is_orbax ? 2 : tp_verify_is_layout(v, tp_format_safetensors.name) ? 1 : 0];
-    if (v->is_orbax && strncmp(name, v->item, strlen(v->item)) == 0)
+    if (tp_verify_is_layout(v, tp_format_jax_pytree.name)) /* JAX reads what the tree and the database name */
+        return false;
+    const char *const *of_layout = globs[v->is_store ? 2 : tp_verify_is_layout(v, tp_format_safetensors.name) ? 1 : 0];
+    if (v->is_store && strncmp(name, v->item, strlen(v->item)) == 0)
         name += strlen(v->item);
     for (size_t i = 0; i < TP_COUNT_OF(globs[0]); i++)
         if (tp_glob_match(of_layout[i], name))
@@ -154,7 +160,7 @@ static enum tp_status check_extra_files(struct tp_verifying *v)
 /* Which files to parse: those of the manifest that have the right size, or all there are. */
 static enum tp_status choose_files(struct tp_verifying *v)
 {
-    size_t most = v->has_manifest ? v->manifest.file_count : v->is_orbax ? 0 : v->folder.count;
+    size_t most = v->has_manifest ? v->manifest.file_count : v->is_store ? 0 : v->folder.count;
     v->names = malloc((most + 1) * sizeof *v->names);
     v->name_file = malloc((most + 1) * sizeof *v->name_file);
     v->file_of = malloc((most + 1) * sizeof *v->file_of);
@@ -178,12 +184,12 @@ static enum tp_status choose_files(struct tp_verifying *v)
             v->names[v->name_count++] = name;
         }
     }
-    if (!st && v->name_count == 0 && !v->has_manifest && !v->is_orbax)
+    if (!st && v->name_count == 0 && !v->has_manifest && !v->is_store)
         st =
             tp_err_path(v->err, tp_fail(v->err, TP_ERR_FORMAT, "no *.msgpack files in this folder"), v->options->model);
     v->report->file_count = (uint32_t)most;
     if (!v->has_manifest)
-        v->report->file_count = v->is_orbax ? tp_checkpoint_file_count(v->model) : (uint32_t)v->name_count;
+        v->report->file_count = v->is_store ? tp_checkpoint_file_count(v->model) : (uint32_t)v->name_count;
     return st;
 }
 
@@ -225,7 +231,7 @@ static enum tp_status parse_safetensors(struct tp_verifying *v)
 static enum tp_status parse_files(struct tp_verifying *v)
 {
     struct tp_error why;
-    if (v->is_orbax)
+    if (v->is_store)
         return tp_verify_parse_orbax(v);
     enum tp_status st = tp_checkpoint_new(&v->model, v->options->model, v->options->model, v->err);
     if (!st)

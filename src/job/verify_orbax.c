@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is different about verifying an Orbax checkpoint: it has folders, its arrays lie in chunks, zeros lie between
- * them, and some of its files may be the source's own. */
+/* What is different about verifying a checkpoint of Orbax or JAX: it has folders, its arrays lie in chunks, zeros lie
+ * between them, and some of its files may be the source's own. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,12 @@
 #include "job/verifying.h"
 #include "os/tree.h"
 
-/* The reader looks for the item in the folder it is given: "" or "default/". */
+bool tp_verify_has_store(const char *format)
+{
+    return strcmp(format, tp_format_orbax.name) == 0 || strcmp(format, tp_format_jax_pytree.name) == 0;
+}
+
+/* The reader looks for the item in the folder it is given: "", "default/" or "array_store/". */
 static enum tp_status know_item(struct tp_verifying *v)
 {
     size_t len = strlen(v->options->model);
@@ -47,10 +52,15 @@ const char *tp_verify_file_name(struct tp_verifying *v, uint32_t file)
 enum tp_status tp_verify_try_orbax(struct tp_verifying *v)
 {
     struct tp_error why;
-    if (tp_checkpoint_open(&v->model, v->options->model, NULL, &why))
-        return why.code == TP_ERR_NOMEM ? tp_fail_nomem(v->err) : TP_OK; /* the parser of msgpack says more */
-    if (strcmp(tp_checkpoint_format(v->model), tp_reader_orbax.format) == 0) {
-        v->is_orbax = v->by_tensor = true;
+    if (tp_checkpoint_open(&v->model, v->options->model, NULL, &why)) {
+        if (why.code != TP_ERR_NOMEM && why.code != TP_ERR_IO)
+            return TP_OK; /* the parser of msgpack says more */
+        if (v->err)
+            *v->err = why;
+        return why.code;
+    }
+    if (tp_verify_has_store(tp_checkpoint_format(v->model))) {
+        v->is_store = v->by_tensor = true;
         return know_item(v);
     }
     tp_checkpoint_close(v->model);
@@ -80,8 +90,9 @@ enum tp_status tp_verify_parse_orbax(struct tp_verifying *v)
     memset(v->file_of, 0xff, (v->name_count + 1) * sizeof *v->file_of);
     const struct tp_open_options open = {.unfinished = v->options->unfinished};
     enum tp_status st = tp_checkpoint_open(&v->model, v->options->model, &open, &why);
-    if (!st && strcmp(tp_checkpoint_format(v->model), tp_reader_orbax.format) != 0)
-        st = tp_fail(&why, TP_ERR_FORMAT, "this is no checkpoint of Orbax any more");
+    if (!st && !tp_verify_is_layout(v, tp_checkpoint_format(v->model)))
+        st = tp_fail(&why, TP_ERR_FORMAT, "this is no checkpoint of %s any more",
+                     tp_verify_is_layout(v, tp_format_orbax.name) ? "Orbax" : "JAX");
     if (st) {
         char shown[TP_NAME_TEXT];
         const char *path = why.path[0] ? why.path : "the checkpoint";

@@ -26,20 +26,21 @@ struct tp_verifying {
     uint32_t *name_file; /* by index in names: the file of the manifest */
     size_t name_count;
     struct tp_listed listed; /* all names of the manifest */
-    struct tp_names folder;  /* everything in it; of the layout orbax by paths */
+    struct tp_names folder;  /* everything in it; where there is a store by paths */
     uint32_t *file_of;       /* by index in names */
     struct tp_digest *framing;
     uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
 
     struct tp_checkpoint *model, *source;
+    struct tp_convert_options by_map; /* no manifest, but a map: what it says of the conversion */
     struct tp_plan plan;    /* the model's arrays where they lie, made from the source when there is one */
     uint32_t *array_tensor; /* by array of the plan: the model's tensor */
     struct tp_digest *digests;
 
-    bool is_orbax;
+    bool is_store;    /* its arrays lie in chunks of a zarr store: orbax, jax-pytree */
     bool by_tensor;   /* not ours: compared with the source tensor by tensor */
     char *shown_name; /* of tp_verify_file_name */
-    char *item;       /* of the layout orbax: "", or "default/" where the model's files lie in a folder of the unit */
+    char *item;       /* of a store: "", or "default/" where its files lie in a folder of the unit */
 };
 
 /* A line of the report. TP_OK, or that there is no memory for it. */
@@ -57,11 +58,13 @@ bool tp_verify_in_folder(const struct tp_verifying *v, const char *name); /* of 
 
 /* verify_orbax.c */
 
-/* Read the model as Orbax would. */
+/* Is this the format of a layout, or of a reader, whose arrays lie in a store? */
+bool tp_verify_has_store(const char *format);
+/* Read the model as Orbax or JAX would. */
 enum tp_status tp_verify_parse_orbax(struct tp_verifying *v);
 /* The name that the manifest has for a file of v->model; valid until the next call. */
 const char *tp_verify_file_name(struct tp_verifying *v, uint32_t file);
-/* Without a manifest: is this folder a checkpoint of Orbax? Then v->model is open. */
+/* Without a manifest: is this folder a checkpoint of Orbax or JAX? Then v->model is open. */
 enum tp_status tp_verify_try_orbax(struct tp_verifying *v);
 /* After the plan: the bytes between the chunks, and the linked files. */
 enum tp_status tp_verify_orbax_rest(struct tp_verifying *v);

@@ -26,5 +26,9 @@
 #define TP_FILL_CAST(from, to, FROM, TO, from_bits, to_bits, flushes) \
     k->cast[TP_KIND_##FROM][TP_KIND_##TO] = cast_##from##_##to;
 #define TP_FILL_MEASURE(kind, KIND, bits) k->measure[TP_KIND_##KIND] = measure_##kind;
+/* ... and from multiply_f64, add_f64, ... */
+#define TP_FILL_ARITHMETIC(kind, KIND, bits)       \
+    k->multiply[TP_KIND_##KIND] = multiply_##kind; \
+    k->add[TP_KIND_##KIND] = add_##kind;
 
 #endif

@@ -31,6 +31,17 @@ typedef void (*tp_cast_fn)(void *dst, const void *src, size_t n, bool saturate, 
 /* Statistics alone, for values that are copied. overflow and flushed are left alone. */
 typedef void (*tp_measure_fn)(const void *src, size_t n, struct tp_stats *stats);
 
+/* x times, or plus, one operand: both as float32, the result rounded to float32 and then as the casts round to the kind
+ * of the values (F64: in float64, rounded once). dst may be src. A NaN stays one as in the casts; one that arises has
+ * the sign of the value and no payload. Counted are overflow (a finite value whose result is infinite; `saturate` as in
+ * the casts) and flushed (a result that is not zero before it is rounded). */
+typedef void (*tp_arithmetic_fn)(void *dst, const void *src, size_t n, double operand, bool saturate,
+                                 struct tp_stats *stats);
+
+#define TP_TRANSPOSE_COUNT 4u
+typedef void (*tp_transpose_fn)(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                                size_t columns);
+
 enum tp_f8_kind { TP_F8_KIND_E4M3, TP_F8_KIND_E5M2, TP_F8_KIND_E4M3FNUZ, TP_F8_KIND_E5M2FNUZ, TP_F8_KIND_COUNT };
 
 enum tp_level { TP_LEVEL_SCALAR, TP_LEVEL_NEON, TP_LEVEL_AVX2, TP_LEVEL_AVX512, TP_LEVEL_COUNT };
@@ -58,9 +69,11 @@ struct tp_kernels {
     /* n such values with an exponent each; the code is the low or the high nibble of its byte. */
     void (*mxfp4_each_to_bf16)(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n, bool high_nibbles,
                                bool positive_zero);
-    /* Byte (i, k) of a matrix of `rows` x `columns`, src[i * src_pitch + k], to dst[k * dst_pitch + i]. */
-    void (*transpose_bytes)(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
-                            size_t columns);
+    /* Items of 1, 2, 4 and 8 bytes, in this order: item (i, k) of a matrix of `rows` x `columns`, which begins at
+     * src + i * src_pitch + k * item, to dst + k * dst_pitch + i * item. Pitches are in bytes. */
+    tp_transpose_fn transpose[TP_TRANSPOSE_COUNT];
+    /* Arithmetic, by the kind of the values; see tp_arithmetic_fn. */
+    tp_arithmetic_fn multiply[TP_KIND_COUNT], add[TP_KIND_COUNT];
     /* How many of n bytes are neither 0 nor 1. */
     uint64_t (*count_not_bool)(const uint8_t *src, size_t n);
     /* XXH3-128 streaming update; `state` is an XXH3_state_t (see codec/digest.h). */

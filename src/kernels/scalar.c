@@ -4,105 +4,10 @@
  * docs/numerics.md. */
 #include "kernels/each.h"
 #include "kernels/small_floats.h"
-#include "kernels/tally.h"
+#include "kernels/values.h"
 #include "kernels/xxh3.h"
 
 #include <string.h>
-
-/* -- One value -- */
-
-/* v / 2^shift, rounded to the nearest integer, ties to the even one; 0 < shift < 64. */
-static inline uint64_t shift_to_even(uint64_t v, unsigned shift)
-{
-    const uint64_t below_half = (UINT64_C(1) << (shift - 1)) - 1;
-    return (v + below_half + (v >> shift & 1)) >> shift;
-}
-
-/* Round a float to a layout with a shorter mantissa and the same or a smaller range of exponents. A NaN keeps the top
- * of its payload and becomes quiet. */
-static inline uint64_t narrow(uint64_t bits, enum tp_float_kind from_kind, enum tp_float_kind to_kind)
-{
-    const struct tp_float_layout from = tp_float_layouts[from_kind], to = tp_float_layouts[to_kind];
-    const uint64_t to_infinity = tp_infinity_bits(to_kind);
-    const uint64_t sign = bits >> (8 * from.size_bytes - 1) << (8 * to.size_bytes - 1);
-    const uint64_t magnitude = bits & tp_magnitude_mask(from_kind);
-    const uint64_t one = UINT64_C(1) << from.mantissa_bits;
-    const uint64_t mantissa = magnitude & (one - 1), exponent = magnitude >> from.mantissa_bits;
-    const unsigned drop = from.mantissa_bits - to.mantissa_bits, rebias = from.bias - to.bias;
-
-    if (magnitude > tp_infinity_bits(from_kind))
-        return sign | to_infinity | UINT64_C(1) << (to.mantissa_bits - 1) | mantissa >> drop;
-    uint64_t result;
-    if (rebias == 0 || exponent > rebias) {
-        result = shift_to_even(magnitude - rebias * one, drop); /* a carry rightly raises the exponent */
-    } else { /* subnormal or zero in the target: the leading one is written out */
-        const uint64_t shift = drop + 1 + rebias - exponent;
-        result = shift < 64 ? shift_to_even(one | mantissa, (unsigned)shift) : 0;
-    }
-    return sign | (result < to_infinity ? result : to_infinity);
-}
-
-static inline uint32_t f32_from_f64(uint64_t x)
-{
-    return (uint32_t)narrow(x, TP_KIND_F64, TP_KIND_F32);
-}
-
-static inline uint16_t f16_from_f64(uint64_t x)
-{
-    return (uint16_t)narrow(x, TP_KIND_F64, TP_KIND_F16);
-}
-
-static inline uint16_t f16_from_f32(uint32_t x)
-{
-    return (uint16_t)narrow(x, TP_KIND_F32, TP_KIND_F16);
-}
-
-/* A NaN loses its payload, as in ml_dtypes and JAX. */
-static inline uint16_t bf16_from_f32(uint32_t x)
-{
-    if ((x & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)((x >> 16 & 0x8000) | 0x7fc0);
-    return (uint16_t)narrow(x, TP_KIND_F32, TP_KIND_BF16);
-}
-
-/* Rounds twice, as NumPy and JAX do. */
-static inline uint16_t bf16_from_f64(uint64_t x)
-{
-    return bf16_from_f32(f32_from_f64(x));
-}
-
-static inline uint32_t f32_from_f16(uint16_t x)
-{
-    const uint32_t sign = (uint32_t)(x & 0x8000) << 16;
-    uint32_t magnitude = x & 0x7fff, exponent = 127 - 14; /* of the smallest normal value */
-    if (magnitude > 0x7c00)
-        return sign | 0x7fc00000 | (magnitude & 0x3ff) << 13;
-    if (magnitude == 0x7c00)
-        return sign | 0x7f800000;
-    if (magnitude >= 0x400)
-        return sign | ((magnitude << 13) + ((uint32_t)(127 - 15) << 23));
-    if (magnitude == 0)
-        return sign;
-    for (; magnitude < 0x400; magnitude <<= 1)
-        exponent--;
-    return sign | exponent << 23 | (magnitude & 0x3ff) << 13;
-}
-
-/* The bits move, a signalling NaN stays one. */
-static inline uint32_t f32_from_bf16(uint16_t x)
-{
-    return (uint32_t)x << 16;
-}
-
-static inline uint16_t bf16_from_f16(uint16_t x)
-{
-    return bf16_from_f32(f32_from_f16(x));
-}
-
-static inline uint16_t f16_from_bf16(uint16_t x)
-{
-    return f16_from_f32(f32_from_bf16(x));
-}
 
 /* -- Many values -- */
 
@@ -337,13 +242,18 @@ void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t
     }
 }
 
-void tp_transpose_bytes_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
-                               size_t columns)
-{
-    for (size_t k = 0; k < columns; k++)
-        for (size_t i = 0; i < rows; i++)
-            dst[k * dst_pitch + i] = src[i * src_pitch + k];
-}
+#define DEFINE_TRANSPOSE(item)                                                                              \
+    void tp_transpose_##item##_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, \
+                                      size_t rows, size_t columns)                                          \
+    {                                                                                                       \
+        for (size_t k = 0; k < columns; k++)                                                                \
+            for (size_t i = 0; i < rows; i++)                                                               \
+                memcpy(dst + k * dst_pitch + i * (item), src + i * src_pitch + k * (item), item);           \
+    }
+DEFINE_TRANSPOSE(1)
+DEFINE_TRANSPOSE(2)
+DEFINE_TRANSPOSE(4)
+DEFINE_TRANSPOSE(8)
 
 void tp_kernels_init_scalar(struct tp_kernels *k)
 {
@@ -356,7 +266,11 @@ void tp_kernels_init_scalar(struct tp_kernels *k)
     k->f4_to_f32 = tp_f4_to_f32_scalar;
     k->mxfp4_to_bf16 = tp_mxfp4_to_bf16_scalar;
     k->mxfp4_each_to_bf16 = tp_mxfp4_each_to_bf16_scalar;
-    k->transpose_bytes = tp_transpose_bytes_scalar;
+    k->transpose[0] = tp_transpose_1_scalar;
+    k->transpose[1] = tp_transpose_2_scalar;
+    k->transpose[2] = tp_transpose_4_scalar;
+    k->transpose[3] = tp_transpose_8_scalar;
+    tp_kernels_init_scalar_arithmetic(k);
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The scalar definition of what 8-bit and 4-bit codes stand for (scalar.c), by name: a CPU level calls it for the codes
- * that it has no fast way for, and for what is shorter than one of its steps. */
+/* Parts of the scalar definition by name: a CPU level calls them for the codes or values that it has no fast way for,
+ * and for what is shorter than one of its steps. What codes stand for is in scalar.c, arithmetic in arithmetic.c. */
 #ifndef TP_KERNELS_SMALL_FLOATS_H
 #define TP_KERNELS_SMALL_FLOATS_H
 
@@ -14,11 +14,23 @@ void tp_mxfp4_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exp
                              bool positive_zero);
 void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n,
                                   bool high_nibbles, bool positive_zero);
-void tp_transpose_bytes_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
-                               size_t columns);
+void tp_transpose_1_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                           size_t columns);
+void tp_transpose_2_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                           size_t columns);
+void tp_transpose_4_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                           size_t columns);
+void tp_transpose_8_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+                           size_t columns);
+/* The arithmetic of one kind, `adds` or else multiplies: struct tp_kernels says what it does. */
+void tp_arithmetic_scalar(enum tp_float_kind kind, bool adds, void *dst, const void *src, size_t n, double operand,
+                          bool saturate, struct tp_stats *stats);
 
-/* The slots of x86/avx2_codes.c; tp_kernels_init_avx2 calls it. */
+/* The slots of files that are not a level's main one, which calls these. */
+void tp_kernels_init_scalar_arithmetic(struct tp_kernels *k);
 void tp_kernels_init_avx2_codes(struct tp_kernels *k);
+void tp_kernels_init_avx2_arithmetic(struct tp_kernels *k);
+void tp_kernels_init_neon_arithmetic(struct tp_kernels *k);
 
 /* Finite and of a magnitude below the limit: by its bits, whatever the CPU makes of subnormals. */
 static inline bool tp_is_below(float value, float limit)

@@ -86,6 +86,7 @@ struct tp_manifest {
     size_t file_capacity, side_capacity, array_capacity, extent_capacity, digest_capacity;
     /* options that shaped the bytes, for deriving them again; globs live in the arena */
     struct tp_convert_options options;
+    struct tp_map *map; /* options.map */
     const char *layout, *tool;
     struct tp_manifest_source *sources;
     size_t source_count, source_capacity;

@@ -46,6 +46,16 @@ static void key_globs(struct tp_json_writer *w, const char *key, const struct tp
     tp_json_end_array(w);
 }
 
+/* The whole text: with it and the source everything can be derived again. */
+static void put_map(struct tp_json_writer *w, const struct tp_convert_options *o)
+{
+    size_t len;
+    const char *text = tp_map_text(o->map, &len);
+    tp_json_key(w, "map");
+    tp_json_string(w, text, len);
+    key_bool(w, "reverse", o->reverse);
+}
+
 static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o)
 {
     tp_json_key(w, "orbax");
@@ -58,6 +68,17 @@ static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o
         key_uint(w, "min_chunk", o->min_chunk_bytes);
     if (o->zero_copy && o->link == TP_LINK_IN_PLACE) /* its files are not all ours to remove */
         key_bool(w, "in_place", true);
+    tp_json_end_object(w);
+}
+
+static void put_jax(struct tp_json_writer *w, const struct tp_orbax_options *o)
+{
+    tp_json_key(w, "jax");
+    tp_json_begin_object(w);
+    key_uint(w, "chunk_bytes", o->chunk_bytes);
+    key_bool(w, "zero_copy", o->zero_copy);
+    if (o->zero_copy)
+        key_uint(w, "min_chunk", o->min_chunk_bytes);
     tp_json_end_object(w);
 }
 
@@ -82,8 +103,12 @@ void tp_manifest_put_options(struct tp_json_writer *w, const struct tp_convert_o
     }
     if (o->wrap)
         key_string(w, "wrap", o->wrap);
+    if (o->map)
+        put_map(w, o);
     if (o->format == TP_OUTPUT_ORBAX)
         put_orbax(w, &o->orbax);
+    if (o->format == TP_OUTPUT_JAX)
+        put_jax(w, &o->orbax);
     key_bool(w, "ignore_index", o->ignore_index);
     key_globs(w, "keep_dtype", &o->keep_dtype);
     key_globs(w, "include", &o->include);
@@ -203,6 +228,14 @@ static void put_path(struct tp_json_writer *w, const struct tp_array *a)
         at += len + 1;
     }
     tp_json_end_array(w);
+    if (a->list_levels == 0)
+        return;
+    tp_json_key(w, "lists");
+    tp_json_begin_array(w);
+    for (unsigned d = 0; d < 64; d++)
+        if (a->list_levels >> d & 1)
+            tp_json_uint(w, d);
+    tp_json_end_array(w);
 }
 
 /* Of a linked file no digests: what it holds is the source's. */
@@ -317,6 +350,8 @@ enum tp_status tp_manifest_write(const struct tp_plan *plan, const struct tp_man
     key_string(&w, "tool", TP_VERSION);
     key_string(&w, "layout", f->layout);
     key_string(&w, "tree", tp_tree_name(f->options->tree));
+    if (plan->ordered && f->options->format == TP_OUTPUT_JAX)
+        key_bool(&w, "ordered", true);
     tp_json_newline(&w);
     tp_json_key(&w, "options");
     tp_manifest_put_options(&w, f->options);

@@ -12,28 +12,37 @@
 #include "os/host.h"
 
 /* It may have been renamed or replaced while we waited for nothing: what we hold must be what lies there now. */
-static bool is_still_there(int fd, const char *path)
+static int look_whether_there(int fd, const char *path, bool *is_there) /* 0 or an errno */
 {
     struct stat held, there;
-    return fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_dev == there.st_dev &&
-           held.st_ino == there.st_ino;
+    *is_there = false;
+    if (fstat(fd, &held) != 0)
+        return errno;
+    if (stat(path, &there) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : errno;
+    *is_there = held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+    return 0;
 }
 
 enum tp_status tp_folder_lock(int *fd, bool *busy, const char *path, struct tp_error *err)
 {
     *fd = -1;
     *busy = false;
-    int f = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int f, failed;
+    do
+        f = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    while (f < 0 && errno == EINTR);
     if (f < 0)
         return tp_fail_errno(err, errno, path, "cannot be opened");
-    int failed;
     do
         failed = flock(f, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     while (failed == EINTR);
-    if (failed == EWOULDBLOCK || !is_still_there(f, path)) {
+    bool is_there = false;
+    int unseen = failed == EWOULDBLOCK ? 0 : look_whether_there(f, path, &is_there);
+    if (unseen || !is_there) {
         close(f);
-        *busy = true;
-        return TP_OK;
+        *busy = !unseen;
+        return unseen ? tp_fail_errno(err, unseen, path, "cannot be looked at") : TP_OK;
     }
     *fd = f; /* ENOLCK, EINVAL, ENOTSUP ...: no locks here; the name of the folder is all there is */
     return TP_OK;

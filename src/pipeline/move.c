@@ -9,7 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "os/file.h"
 #include "os/host.h"
-#include "plan/box.h"
+#include "pipeline/make.h"
 #include "plan/piece.h"
 
 #define LINE ((size_t)64)                  /* of the processor's cache */
@@ -19,14 +19,9 @@ struct worker {
     struct tp_move *move;
     struct tp_pool *pool;
     struct tp_hasher *hasher;
-    struct tp_reader_state reader; /* its scratch is for decoding */
-    uint8_t *in;                   /* piece_bytes and a line */
+    struct tp_maker maker;         /* its `seen` is of the block in work */
     uint8_t *out;                  /* buffer_bytes and BEYOND */
-    struct tp_result seen;         /* of the block in work */
     struct tp_chunk_reader *model; /* COMPARE by tensors: reads the output's */
-    struct tp_gather gather;       /* of the chunk in work, */
-    uint32_t gathered;             /* extent, or TP_NONE */
-    bool has_gather;               /* or the chunk is of several pieces */
     /* WRITE: out[begin, fill) goes to file offset base + begin; base is a multiple of buffer_bytes */
     int fd;
     uint32_t file;
@@ -37,171 +32,15 @@ struct worker {
     size_t finished_count, finished_capacity;
 };
 
-static const uint8_t kind_of[TP_DTYPE_COUNT] = {
-    [TP_F64] = TP_KIND_F64, [TP_F32] = TP_KIND_F32, [TP_F16] = TP_KIND_F16, [TP_BF16] = TP_KIND_BF16};
-
-/* ---- making elements ---- */
-
-/* Rows of contiguous elements of one logical tensor, each `stride` behind the one before. */
-struct rows {
-    const struct tp_piece *piece;
-    uint64_t first, elem_count, stride, row_count;
-};
-
-/* Elements that fit the buffers: `room` bytes of destination, and the source's side in `in`. */
-static uint64_t piece_limit(const struct worker *w, const struct tp_array *a, size_t room)
-{
-    unsigned item = tp_array_item_bytes(a), widest = 0;
-    uint64_t piece = w->move->budget.piece_bytes, even = 0;
-    uint64_t limit = room < piece ? (room + item - 1) / item : piece / item; /* the last may reach beyond the buffer */
-    for (uint32_t i = 0; i < a->piece_count; i++) {
-        unsigned bits = tp_dtype_bits((enum tp_dtype)a->pieces[i].source_dtype);
-        widest = a->pieces[i].op == TP_OP_CAST && bits > widest ? bits : widest;
-        even |= a->pieces[i].op == TP_OP_UNPACK_F4;
-    }
-    if (widest > 0 && limit > piece * 8 / widest)
-        limit = piece * 8 / widest;
-    return (limit + even) & ~even;
-}
-
-/* The kernel copies twice as fast between addresses that are alike in a cache line: where a source's byte lies in its
- * file is where it is put in the buffer. */
-static size_t source_shift(const struct tp_logical *l, uint64_t first)
-{
-    if (l->decoded || l->tensor->chunks)
-        return 0;
-    uint64_t offset = l->tensor->extents[0].offset_bytes + first * tp_dtype_bits((enum tp_dtype)l->tensor->dtype) / 8;
-    return (size_t)(offset % LINE);
-}
-
-static enum tp_status make_rows(struct worker *w, const struct tp_array *a, const struct rows *r, uint8_t *dst,
-                                struct tp_error *err)
-{
-    const struct tp_move *m = w->move;
-    const struct tp_kernels *k = m->kernels;
-    const struct tp_piece *p = r->piece;
-    const struct tp_logical *l = &m->plan->logicals[p->logical];
-    uint8_t *in = w->in + source_shift(l, r->first);
-    size_t n = (size_t)(r->elem_count * r->row_count);
-    bool is_odd = l->decoded && p->source_dtype == TP_F32 &&
-                  (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
-    uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
-    enum tp_status st = TP_OK;
-    if (p->op == TP_OP_CAST && (r->row_count == 1 || r->stride == r->elem_count) &&
-        tp_logical_read_cast(&w->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &w->seen.stats, &st,
-                             err))
-        return st;
-    st = tp_logical_read_rows(&w->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
-    if (st)
-        return st;
-    if (p->op == TP_OP_COPY && is_odd)
-        memcpy(dst, in, n * tp_array_item_bytes(a));
-    if (p->op == TP_OP_CAST)
-        k->cast[kind_of[p->source_dtype]][kind_of[a->dtype]](dst, in, n, m->saturate, &w->seen.stats);
-    else if (p->op == TP_OP_UNPACK_F4)
-        k->unpack_f4(dst, in, n / 2);
-    else if (a->result != TP_NONE && p->source_dtype == TP_BOOL)
-        w->seen.odd_bool_count += k->count_not_bool(dst, n);
-    else if (a->result != TP_NONE)
-        k->measure[kind_of[p->source_dtype]](dst, n, &w->seen.stats);
-    return TP_OK;
-}
-
-/* What of a chunk begins at its element `at`, in the order of its bytes: at most `limit` elements. */
-static struct rows chunk_rows(const struct tp_gather *g, uint64_t at, uint64_t limit)
-{
-    unsigned inner = g->loop_count;
-    uint64_t row = 1, rest = at, index = 0;
-    if (inner > 0 && g->loops[inner - 1].stride == 1)
-        row = g->loops[--inner].count;
-    struct rows r = {.piece = g->piece, .first = g->src_first + rest % row, .row_count = 1};
-    uint64_t skip = rest % row;
-    rest /= row;
-    for (unsigned i = inner; i-- > 0; rest /= g->loops[i].count) {
-        r.first += rest % g->loops[i].count * g->loops[i].stride;
-        if (i + 1 == inner)
-            index = rest % g->loops[i].count;
-    }
-    r.elem_count = r.stride = row - skip < limit ? row - skip : limit;
-    if (skip == 0 && inner > 0 && limit >= 2 * row) { /* whole rows, as many as the innermost loop still has */
-        uint64_t left = g->loops[inner - 1].count - index;
-        r.stride = g->loops[inner - 1].stride;
-        r.row_count = left < limit / row ? left : limit / row;
-    }
-    return r;
-}
-
-/* In a chunk that several pieces share: what lies together in the array, and in one of them. */
-static bool scattered_row(const struct tp_array *a, uint32_t chunk, uint64_t at, uint64_t limit, struct rows *rows)
-{
-    struct tp_run run;
-    uint64_t length = a->grid->order || a->rank == 0 ? 1 : a->grid->chunk[a->rank - 1];
-    uint64_t left = length - at % length;
-    if (!tp_array_run_at(a, tp_chunk_elem(a, chunk, at), left < limit ? left : limit, &run))
-        return false;
-    *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
-    return true;
-}
-
-/* The next elements of an extent, from the at-th on. */
-static enum tp_status next_rows(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t limit,
-                                struct rows *rows, struct tp_error *err)
-{
-    const struct tp_plan *plan = w->move->plan;
-    const struct tp_array *a = &plan->arrays[e->array];
-    struct tp_run run;
-    if (!a->grid) {
-        if (!tp_array_run_at(a, e->first_elem + at, limit, &run))
-            return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64, e->first_elem + at);
-        *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
-        return TP_OK;
-    }
-    uint32_t number = (uint32_t)(e - plan->extents);
-    if (w->gathered != number)
-        w->has_gather = tp_box_gather(&w->gather, a, e->leaf);
-    w->gathered = number;
-    if (w->has_gather)
-        *rows = chunk_rows(&w->gather, at, limit);
-    else if (!scattered_row(a, e->leaf, at, limit, rows))
-        return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64 " of chunk %" PRIu32, at, e->leaf);
-    return TP_OK;
-}
-
-/* Make `count` elements of an extent, from the at-th on, at dst. */
-static enum tp_status make(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
-                           struct tp_error *err)
-{
-    const struct tp_array *a = &w->move->plan->arrays[e->array];
-    while (count > 0) {
-        struct rows rows = {.piece = NULL};
-        enum tp_status st = next_rows(w, e, at, count, &rows, err);
-        if (!st)
-            st = make_rows(w, a, &rows, dst, err);
-        if (st)
-            return st;
-        uint64_t n = rows.elem_count * rows.row_count;
-        dst += n * tp_array_item_bytes(a);
-        at += n;
-        count -= n;
-    }
-    return TP_OK;
-}
-
 static void keep_result(struct worker *w, const struct tp_array *a)
 {
     struct tp_move *m = w->move;
     if (a->result == TP_NONE || !m->results)
         return;
     pthread_mutex_lock(&m->lock);
-    tp_stats_merge(&m->results[a->result].stats, &w->seen.stats);
-    m->results[a->result].odd_bool_count += w->seen.odd_bool_count;
+    tp_stats_merge(&m->results[a->result].stats, &w->maker.seen.stats);
+    m->results[a->result].odd_bool_count += w->maker.seen.odd_bool_count;
     pthread_mutex_unlock(&m->lock);
-}
-
-static void clear_seen(struct worker *w)
-{
-    tp_stats_init(&w->seen.stats);
-    w->seen.odd_bool_count = 0;
 }
 
 struct span { /* of a block */
@@ -262,13 +101,13 @@ static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, s
 static enum tp_status note_finished(struct worker *w, uint64_t block, struct tp_error *err)
 {
     const struct tp_move *m = w->move;
-    bool overflowed = m->stop_at_overflow && w->seen.stats.overflow_count > 0; /* to be made again, in another way */
+    bool overflowed = m->stop_at_overflow && w->maker.seen.stats.overflow_count > 0; /* to be made again, in another way */
     if (!m->journal || overflowed)
         return TP_OK;
     if (!tp_array_grow(&w->finished, &w->finished_capacity, w->finished_count + 1, sizeof *w->finished))
         return tp_fail_nomem(err);
     w->finished[w->finished_count++] = (struct tp_block_record){
-        .block = block, .digest = m->digests[block], .stats = w->seen.stats, .odd_bool_count = w->seen.odd_bool_count};
+        .block = block, .digest = m->digests[block], .stats = w->maker.seen.stats, .odd_bool_count = w->maker.seen.odd_bool_count};
     return TP_OK;
 }
 
@@ -301,10 +140,10 @@ static enum tp_status try_claim(struct worker *w, const struct span *s, uint64_t
     tp_hasher_reset(w->hasher);
     for (; at < size && !tp_pool_stopped(w->pool); at += m->budget.piece_bytes) {
         size_t n = size - at < m->budget.piece_bytes ? (size_t)(size - at) : m->budget.piece_bytes;
-        enum tp_status st = tp_file_read_at(w->fd, w->in, n, s->offset_bytes + at, w->path, err);
+        enum tp_status st = tp_file_read_at(w->fd, w->maker.in, n, s->offset_bytes + at, w->path, err);
         if (st)
             return st;
-        tp_hasher_update(w->hasher, w->in, n);
+        tp_hasher_update(w->hasher, w->maker.in, n);
     }
     struct tp_digest found = tp_hasher_digest(w->hasher);
     if (at < size || memcmp(&found, &claim->digest, sizeof found) != 0)
@@ -314,7 +153,7 @@ static enum tp_status try_claim(struct worker *w, const struct span *s, uint64_t
         return st;
     place(w, s->offset_bytes + size);
     m->digests[block] = claim->digest;
-    w->seen = (struct tp_result){claim->stats, claim->odd_bool_count};
+    w->maker.seen = (struct tp_result){claim->stats, claim->odd_bool_count};
     keep_result(w, s->array);
     tp_pool_count(w->pool, size);
     atomic_fetch_add(&m->kept_bytes, size);
@@ -332,9 +171,9 @@ static enum tp_status scan_block(struct worker *w, const struct span *s, uint64_
     if (!casts)
         return TP_OK;
     while (done < s->elem_count && !tp_pool_stopped(w->pool)) {
-        uint64_t limit = piece_limit(w, a, w->move->budget.buffer_bytes);
+        uint64_t limit = tp_maker_limit(&w->maker, a, w->move->budget.buffer_bytes);
         uint64_t n = s->elem_count - done < limit ? s->elem_count - done : limit;
-        enum tp_status st = make(w, s->extent, s->first_elem + done, n, w->out, err);
+        enum tp_status st = tp_make(&w->maker, s->extent, s->first_elem + done, n, w->out, err);
         if (st)
             return st;
         tp_pool_count(w->pool, n * tp_array_item_bytes(a));
@@ -354,7 +193,7 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
     enum tp_status before = try_claim(w, &s, number, &done_before, err);
     if (before || done_before)
         return before;
-    clear_seen(w);
+    tp_maker_begin(&w->maker);
     tp_hasher_reset(w->hasher);
     for (uint64_t done = 0; done < s.elem_count;) {
         if (tp_pool_stopped(w->pool))
@@ -363,9 +202,9 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
             enum tp_status st = settle(w, err); /* the buffer is wanted for scanning */
             return st ? st : scan_block(w, &s, done, err);
         }
-        uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes - w->fill);
+        uint64_t limit = tp_maker_limit(&w->maker, s.array, m->budget.buffer_bytes - w->fill);
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
-        enum tp_status st = make(w, e, s.first_elem + done, n, w->out + w->fill, err);
+        enum tp_status st = tp_make(&w->maker, e, s.first_elem + done, n, w->out + w->fill, err);
         if (st)
             return st;
         tp_hasher_update(w->hasher, w->out + w->fill, (size_t)(n * item));
@@ -374,7 +213,7 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
         st = flush(w, false, err);
         if (st)
             return st;
-        if (m->stop_at_overflow && w->seen.stats.overflow_count > 0)
+        if (m->stop_at_overflow && w->maker.seen.stats.overflow_count > 0)
             atomic_store(&w->pool->scan, true);
     }
     m->digests[number] = tp_hasher_digest(w->hasher);
@@ -440,10 +279,10 @@ static enum tp_status check_block(struct worker *w, const struct tp_out_extent *
         if (tp_pool_stopped(w->pool))
             return TP_OK;
         size_t n = size - done < m->budget.piece_bytes ? (size_t)(size - done) : m->budget.piece_bytes;
-        enum tp_status st = tp_checkpoint_read_at(m->output, e->file, w->in, n, s.offset_bytes + done, err);
+        enum tp_status st = tp_checkpoint_read_at(m->output, e->file, w->maker.in, n, s.offset_bytes + done, err);
         if (st)
             return st;
-        tp_hasher_update(w->hasher, w->in, n);
+        tp_hasher_update(w->hasher, w->maker.in, n);
         tp_pool_count(w->pool, n);
         done += n;
     }
@@ -457,12 +296,12 @@ static enum tp_status read_model(struct worker *w, const struct span *s, uint64_
     const struct tp_move *m = w->move;
     unsigned item = tp_array_item_bytes(s->array);
     if (!m->output_tensor)
-        return tp_checkpoint_read_at(m->output, s->extent->file, w->in, (size_t)(count * item),
+        return tp_checkpoint_read_at(m->output, s->extent->file, w->maker.in, (size_t)(count * item),
                                      s->offset_bytes + done * item, err);
     const struct tp_tensor *t = tp_checkpoint_tensor(m->output, m->output_tensor[s->extent->array]);
     uint64_t first = s->extent->first_elem + s->first_elem + done;
-    return t->chunks ? tp_chunks_read(w->model, m->output, t, first, count, w->in, err)
-                     : tp_tensor_read(m->output, t, first, count, w->in, err);
+    return t->chunks ? tp_chunks_read(w->model, m->output, t, first, count, w->maker.in, err)
+                     : tp_tensor_read(m->output, t, first, count, w->maker.in, err);
 }
 
 /* Which element of the array is a span's n-th. */
@@ -492,22 +331,22 @@ static enum tp_status compare_block(struct worker *w, const struct tp_out_extent
     struct span s = block_span(m->plan, e, block);
     unsigned item = tp_array_item_bytes(s.array);
     struct tp_mismatch found = {.extent = (uint32_t)(e - m->plan->extents), .is_value = true, .block = block};
-    clear_seen(w);
+    tp_maker_begin(&w->maker);
     tp_hasher_reset(w->hasher);
     for (uint64_t done = 0; done < s.elem_count;) {
         if (tp_pool_stopped(w->pool))
             return TP_OK;
-        uint64_t limit = piece_limit(w, s.array, m->budget.buffer_bytes), first = 0;
+        uint64_t limit = tp_maker_limit(&w->maker, s.array, m->budget.buffer_bytes), first = 0;
         uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
         size_t bytes = (size_t)(n * item);
-        enum tp_status st = make(w, e, s.first_elem + done, n, w->out, err);
+        enum tp_status st = tp_make(&w->maker, e, s.first_elem + done, n, w->out, err);
         if (!st)
             st = read_model(w, &s, done, n, err);
         if (st)
             return st;
-        tp_hasher_update(w->hasher, w->in, bytes);
-        if (memcmp(w->in, w->out, bytes) != 0) {
-            uint64_t differ = count_different(w->in, w->out, n, item, &first);
+        tp_hasher_update(w->hasher, w->maker.in, bytes);
+        if (memcmp(w->maker.in, w->out, bytes) != 0) {
+            uint64_t differ = count_different(w->maker.in, w->out, n, item, &first);
             if (found.elem_count == 0)
                 found.elem = array_elem(&s, done + first);
             found.elem_count += differ;
@@ -592,94 +431,40 @@ static enum tp_status run_task(struct tp_pool *pool, void *job, void *state, con
 
 /* ---- workers and their memory ---- */
 
-/* Measured: code, libraries, stacks and the C library's own pools, with a margin. */
-#define FIXED_BYTES ((uint64_t)12 << 20)
-#define WORKER_BYTES ((uint64_t)512 << 10) /* stack and hash state, beside the buffers */
-#define SCRATCH_BEST ((uint64_t)12 << 20)  /* a whole expert's codes */
-#define PIECE_MIN ((uint64_t)64 << 10)
-#define PIECE_BEST ((uint64_t)256 << 10) /* source and result of a piece stay in the cache of a core */
-#define BUFFER_MIN ((uint64_t)128 << 10)
-#define BUFFER_BEST ((uint64_t)512 << 10) /* larger writes are sometimes faster, and sometimes several times slower */
-
-enum tp_status tp_budget_plan(struct tp_budget *budget, unsigned wanted_workers, uint64_t max_memory_bytes,
-                              struct tp_scratch_wish wish, struct tp_error *err)
-{
-    bool needs_scratch = wish.decodes || wish.chunks_bytes > 0;
-    uint64_t best = (wish.decodes ? SCRATCH_BEST : 0) + wish.chunks_bytes;
-    unsigned count = wanted_workers ? wanted_workers : tp_host_cpu_count();
-    count = count > 1024 ? 1024 : count;
-    uint64_t allowed = max_memory_bytes ? max_memory_bytes : (uint64_t)count * ((uint64_t)32 << 20);
-    uint64_t scratch_min = needs_scratch ? TP_SCRATCH_MIN_BYTES : 0;
-    uint64_t worker_min = WORKER_BYTES + PIECE_MIN + BUFFER_MIN + scratch_min;
-    uint64_t least = FIXED_BYTES + worker_min;
-    if (allowed < least) {
-        tp_fail(err, TP_ERR_NOMEM, "--max-memory allows %" PRIu64 " bytes, one worker needs %" PRIu64, allowed, least);
-        return tp_err_hint(err, TP_ERR_NOMEM, "allow %" PRIu64 " MiB or more", (least >> 20) + 1);
-    }
-    uint64_t most = (allowed - FIXED_BYTES) / worker_min;
-    count = count > most ? (unsigned)most : count;
-    if (wish.chunks_bytes > 0) { /* a chunk that is decoded twice costs more than a worker brings */
-        most = (allowed - FIXED_BYTES) / (worker_min + PIECE_BEST + BUFFER_BEST + best);
-        count = most < 1 ? 1 : count > most ? (unsigned)most : count;
-    }
-    uint64_t room = (allowed - FIXED_BYTES) / count - WORKER_BYTES - scratch_min;
-    uint64_t piece = room >= BUFFER_MIN + PIECE_BEST ? PIECE_BEST : PIECE_MIN;
-    uint64_t buffer = (room - piece) & ~((UINT64_C(64) << 10) - 1);
-    buffer = buffer > BUFFER_BEST ? BUFFER_BEST : buffer;
-    uint64_t scratch = scratch_min + (room - piece - buffer);
-    *budget = (struct tp_budget){.workers = count,
-                                 .piece_bytes = (size_t)piece,
-                                 .buffer_bytes = (size_t)buffer,
-                                 .scratch_bytes = (size_t)(!needs_scratch   ? 0
-                                                           : scratch > best ? best
-                                                                            : scratch)};
-    return TP_OK;
-}
-
 static void free_worker(struct worker *w)
 {
     if (!w)
         return;
     tp_fd_close(w->fd);
     tp_hasher_free(w->hasher);
-    tp_host_free_aligned(w->in, w->move->budget.piece_bytes + LINE);
     tp_host_free_aligned(w->out, w->move->budget.buffer_bytes + BEYOND);
-    tp_host_free_aligned(w->reader.scratch.bytes, w->reader.scratch.size_bytes);
-    tp_chunk_reader_free(w->reader.chunks);
     tp_chunk_reader_free(w->model);
-    free(w->reader.window);
+    tp_maker_release(&w->maker);
     free(w->finished);
     free(w->path);
     free(w);
 }
 
-static bool has_grids(const struct tp_plan *plan)
+static bool is_stopped(void *user)
 {
-    for (size_t i = 0; i < plan->array_count; i++)
-        if (plan->arrays[i].grid)
-            return true;
-    return false;
+    const struct worker *w = user;
+    return tp_pool_stopped(w->pool);
 }
 
 /* What decodes, what reads chunks of the source and what reads those of the output share the scratch. */
-static bool make_reader(struct worker *w)
+static bool make_maker(struct worker *w)
 {
     const struct tp_move *m = w->move;
-    bool decodes = m->plan->decoded_count > 0, chunked = m->plan->chunked_count > 0, by_tensor = m->output_tensor;
-    unsigned users = (unsigned)decodes + chunked + by_tensor;
+    bool by_tensor = m->output_tensor != NULL;
+    unsigned users = (unsigned)(m->plan->decoded_count > 0) + (m->plan->chunked_count > 0) + by_tensor;
     size_t share = users ? m->budget.scratch_bytes / users : 0;
-    w->reader = (struct tp_reader_state){.ck = m->source, .kernels = m->kernels};
-    bool ok = true;
-    if (decodes) {
-        w->reader.scratch.size_bytes = share > TP_SCRATCH_MIN_BYTES ? share : TP_SCRATCH_MIN_BYTES;
-        ok = (w->reader.scratch.bytes = tp_host_alloc_aligned(w->reader.scratch.size_bytes)) != NULL;
-    }
-    if (ok && chunked)
-        ok = (w->reader.chunks = tp_chunk_reader_new(share)) != NULL;
+    struct tp_maker_sizes sizes = {m->budget.piece_bytes, share, share, m->budget.tile_bytes};
+    bool ok = tp_maker_init(&w->maker, m->plan, m->source, m->kernels, sizes);
+    w->maker.saturate = m->saturate;
+    w->maker.is_stopped = is_stopped;
+    w->maker.user = w;
     if (ok && by_tensor)
         ok = (w->model = tp_chunk_reader_new(share)) != NULL;
-    if (ok && has_grids(m->plan))
-        ok = (w->reader.window = malloc(TP_ROWS_WINDOW_BYTES)) != NULL;
     return ok;
 }
 
@@ -691,10 +476,8 @@ static struct worker *new_worker(struct tp_move *move)
     w->move = move;
     w->fd = -1;
     w->hasher = tp_hasher_new(move->kernels);
-    w->in = tp_host_alloc_aligned(move->budget.piece_bytes + LINE);
     w->out = tp_host_alloc_aligned(move->budget.buffer_bytes + BEYOND);
-    w->gathered = TP_NONE;
-    if (w->hasher && w->in && w->out && make_reader(w))
+    if (w->hasher && w->out && make_maker(w))
         return w;
     free_worker(w);
     return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Moving blocks: made from the source and written; or read back and checked; or made again and compared. One walk over
- * the tasks, three things to do at each block. Memory: two buffers a worker, whatever the model's size.
+ * the tasks, three things to do at each block. Memory: two buffers a worker, and a tile where pieces are scattered,
+ * whatever the model's size.
  *
  * A block is made whole and in order by one worker, in pieces that stay in its cache: read, cast, hash, write. */
 #ifndef TP_PIPELINE_MOVE_H
@@ -11,12 +12,7 @@
 #include "kernels/kernels.h"
 #include "pipeline/journal.h"
 #include "pipeline/pool.h"
-
-/* What was seen of an array's source values (arrays whose `result` is not TP_NONE). */
-struct tp_result {
-    struct tp_stats stats;
-    uint64_t odd_bool_count; /* BOOL bytes other than 0 and 1 */
-};
+#include "pipeline/tile.h"
 
 /* A block that is not what it should be. */
 struct tp_mismatch {
@@ -32,6 +28,7 @@ struct tp_budget {
     size_t piece_bytes;   /* made at a time */
     size_t buffer_bytes;  /* written at a time; a multiple of 64 KiB */
     size_t scratch_bytes; /* of a worker that decodes */
+    size_t tile_bytes;    /* of a worker that gathers */
 };
 
 enum tp_move_mode { TP_MOVE_WRITE, TP_MOVE_CHECK, TP_MOVE_COMPARE };
@@ -67,6 +64,7 @@ enum tp_status tp_move_run(struct tp_move *move, struct tp_error *err);
 struct tp_scratch_wish {
     bool decodes;
     uint64_t chunks_bytes; /* tp_chunk_reader_wants, of all that reads chunks */
+    uint64_t tile_bytes;   /* tp_tile_memory_wanted */
 };
 /* Fit workers, their buffers and their scratch under a budget for the peak RSS beside the tables. TP_ERR_NOMEM with the
  * smallest budget that would do when it is too small even for one worker. */

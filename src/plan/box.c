@@ -148,14 +148,9 @@ static uint64_t piece_end(const struct tp_piece *p)
     return last;
 }
 
-/* Pieces are in the order of dst_first: the one that holds an element is the last that begins at or before it, or,
- * where boxes stand beside each other along an inner axis, one of those before. */
-static const struct tp_piece *find_piece(struct tp_box *box, const struct tp_array *a, const uint64_t *corner)
+/* How many pieces, in the order of dst_first, begin at or before an element. */
+static uint32_t count_begun(const struct tp_array *a, uint64_t elem)
 {
-    uint64_t strides[TP_GRID_RANK_MAX], elem = 0;
-    flat_strides(a, strides);
-    for (unsigned d = 0; d < a->rank; d++)
-        elem += corner[d] * strides[d];
     uint32_t low = 0, high = a->piece_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -164,9 +159,41 @@ static const struct tp_piece *find_piece(struct tp_box *box, const struct tp_arr
         else
             high = middle;
     }
-    while (low-- > 0) {
-        const struct tp_piece *p = &a->pieces[low];
-        if (piece_end(p) >= elem && tp_box_of_piece(box, a, p) && is_inside(box, a, corner))
+    return low;
+}
+
+/* Arrays of thousands of pieces are stacks: the pieces' origins are a grid, and the one that holds an index is, axis by
+ * axis, the last that begins at or before it. */
+const struct tp_piece *tp_piece_guess(const struct tp_array *a, const uint64_t *index)
+{
+    uint64_t strides[TP_GRID_RANK_MAX], origin = 0;
+    const struct tp_piece *piece = a->pieces;
+    flat_strides(a, strides);
+    for (unsigned d = 0; d < a->rank; d++) {
+        uint32_t begun = count_begun(a, origin + index[d] * strides[d] + strides[d] - 1);
+        if (begun == 0)
+            return NULL;
+        piece = &a->pieces[begun - 1];
+        uint64_t found = piece->dst_first / strides[d] * strides[d];
+        if (found < origin)
+            return NULL;
+        origin = found;
+    }
+    return piece;
+}
+
+static const struct tp_piece *find_piece(struct tp_box *box, const struct tp_array *a, const uint64_t *corner)
+{
+    uint64_t strides[TP_GRID_RANK_MAX], elem = 0;
+    const struct tp_piece *guess = a->piece_count ? tp_piece_guess(a, corner) : NULL;
+    if (guess && tp_box_of_piece(box, a, guess) && is_inside(box, a, corner))
+        return guess;
+    flat_strides(a, strides);
+    for (unsigned d = 0; d < a->rank; d++)
+        elem += corner[d] * strides[d];
+    for (uint32_t i = count_begun(a, elem); i-- > 0;) {
+        const struct tp_piece *p = &a->pieces[i];
+        if (p != guess && piece_end(p) >= elem && tp_box_of_piece(box, a, p) && is_inside(box, a, corner))
             return p;
     }
     return NULL;

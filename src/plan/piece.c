@@ -25,16 +25,28 @@ static bool piece_run_at(const struct tp_piece *p, uint64_t dst_elem, struct tp_
     return true;
 }
 
+#define FEW_PIECES 4u
+
+/* Of an array of many pieces, the one that holds the element if they are stacked. */
+static const struct tp_piece *guess_piece(const struct tp_array *a, uint64_t elem)
+{
+    uint64_t index[TP_GRID_RANK_MAX], rest = elem;
+    if (a->piece_count <= FEW_PIECES || a->rank > TP_GRID_RANK_MAX || a->elem_count == 0)
+        return NULL;
+    for (unsigned d = a->rank; d-- > 0; rest /= a->shape[d])
+        index[d] = rest % a->shape[d];
+    return rest == 0 ? tp_piece_guess(a, index) : NULL;
+}
+
 bool tp_array_run_at(const struct tp_array *array, uint64_t dst_elem, uint64_t limit, struct tp_run *run)
 {
-    for (uint32_t i = 0; i < array->piece_count; i++) {
-        if (piece_run_at(&array->pieces[i], dst_elem, run)) {
-            if (run->elem_count > limit)
-                run->elem_count = limit;
-            return true;
-        }
-    }
-    return false;
+    const struct tp_piece *guess = guess_piece(array, dst_elem);
+    bool found = guess && piece_run_at(guess, dst_elem, run);
+    for (uint32_t i = 0; i < array->piece_count && !found; i++)
+        found = piece_run_at(&array->pieces[i], dst_elem, run);
+    if (found && run->elem_count > limit)
+        run->elem_count = limit;
+    return found;
 }
 
 uint64_t tp_chunk_elem(const struct tp_array *array, uint64_t number, uint64_t at)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* From headers and options to the arrays of the output: selection, dtypes, the tree, and every refusal. */
-#include "plan/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,28 +8,13 @@
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "plan/builder.h"
+#include "plan/mapped.h"
 #include "tensorport/text.h"
 
 #define SHOWN_MAX 20u /* offenders named in one message; the rest is counted */
 
-struct builder {
-    struct tp_plan *plan;
-    const struct tp_checkpoint *source;
-    const struct tp_convert_options *options;
-    struct tp_plan_traits traits;
-    struct tp_logical *all; /* what there is to choose from */
-    size_t count;
-    bool *selected; /* by index in `all` */
-    struct tp_error *err;
-};
-
-/* Names of offenders for one message: the first SHOWN_MAX, then a count. */
-struct offenders {
-    char text[2400];
-    size_t used, count;
-};
-
-static void offend(struct offenders *o, const char *name, size_t len, const char *why)
+void tp_offend(struct tp_offenders *o, const char *name, size_t len, const char *why)
 {
     char shown[160];
     o->count++;
@@ -44,7 +28,8 @@ static void offend(struct offenders *o, const char *name, size_t len, const char
         o->text[o->used] = '\0';
 }
 
-static enum tp_status refuse(const struct builder *b, const struct offenders *o, enum tp_status code, const char *what)
+enum tp_status tp_offenders_refuse(const struct tp_plan_builder *b, const struct tp_offenders *o, enum tp_status code,
+                                   const char *what)
 {
     char more[64] = "";
     if (o->count > SHOWN_MAX)
@@ -102,7 +87,8 @@ static bool matches_any(const struct tp_glob_list *globs, const char *name)
 }
 
 /* A glob that matches no tensor at all is a typing error, and would silently do nothing. */
-static enum tp_status check_globs_match(const struct builder *b, const struct tp_glob_list *globs, const char *option)
+static enum tp_status check_globs_match(const struct tp_plan_builder *b, const struct tp_glob_list *globs,
+                                        const char *option)
 {
     for (size_t g = 0; g < globs->count; g++) {
         bool hit = false;
@@ -119,7 +105,7 @@ static enum tp_status check_globs_match(const struct builder *b, const struct tp
 }
 
 /* Codes without their scales (or the reverse) cannot be used by anybody. */
-static enum tp_status check_groups_whole(const struct builder *b)
+static enum tp_status check_groups_whole(const struct tp_plan_builder *b)
 {
     uint32_t group_count = tp_checkpoint_group_count(b->source);
     if (group_count == 0 || (b->options->include.count == 0 && b->options->exclude.count == 0))
@@ -130,22 +116,22 @@ static enum tp_status check_groups_whole(const struct builder *b)
     for (size_t i = 0; i < b->count; i++)
         if (b->selected[i] && tp_logical_group(&b->all[i]) != TP_NO_GROUP)
             chosen[tp_logical_group(&b->all[i])]++;
-    struct offenders o = {.count = 0};
+    struct tp_offenders o = {.count = 0};
     for (uint32_t g = 0; g < group_count; g++) {
         const struct tp_group *group = tp_checkpoint_group(b->source, g);
         char why[96];
         snprintf(why, sizeof why, "%" PRIu32 " of its %" PRIu32 " tensors (%s)", chosen[g], group->member_count,
                  group->scheme);
         if (chosen[g] > 0 && chosen[g] < group->member_count)
-            offend(&o, group->name, strlen(group->name), why);
+            tp_offend(&o, group->name, strlen(group->name), why);
     }
     free(chosen);
-    return o.count ? refuse(b, &o, TP_ERR_USAGE,
-                            "--include and --exclude take apart tensors that only together are a weight")
+    return o.count ? tp_offenders_refuse(b, &o, TP_ERR_USAGE,
+                                         "--include and --exclude take apart tensors that only together are a weight")
                    : TP_OK;
 }
 
-static enum tp_status select_tensors(struct builder *b)
+static enum tp_status select_tensors(struct tp_plan_builder *b)
 {
     const struct tp_convert_options *opt = b->options;
     enum tp_status st = check_globs_match(b, &opt->include, "--include");
@@ -184,31 +170,29 @@ static bool is_recent(enum tp_dtype dtype)
            dtype == TP_F4_UNPACKED;
 }
 
-/* config.json's own dtype, where it names one that numbers can be decoded to; else bfloat16. */
-static enum tp_dtype model_dtype(const struct tp_checkpoint *source)
+enum tp_dtype tp_model_dtype(const struct tp_checkpoint *source)
 {
     const char *name = tp_checkpoint_facts(source)->torch_dtype;
     enum tp_dtype dtype = name ? tp_dtype_from_numpy_name(name, strlen(name)) : TP_DTYPE_NONE;
     return dtype == TP_F16 || dtype == TP_F32 ? dtype : TP_BF16;
 }
 
-static enum tp_dtype wanted_dtype(const struct builder *b, const struct tp_logical *l, enum tp_dtype from)
+static enum tp_dtype wanted_dtype(const struct tp_plan_builder *b, const struct tp_logical *l, enum tp_dtype from)
 {
-    enum tp_dtype kept = l->decoded ? model_dtype(b->source) : from;
+    enum tp_dtype kept = l->decoded ? tp_model_dtype(b->source) : from;
     enum tp_dtype wanted = precision_dtype[b->options->precision];
     return wanted == TP_DTYPE_NONE || matches_any(&b->options->keep_dtype, tp_logical_name(l)) ? kept : wanted;
 }
 
-/* What becomes of a tensor: its dtype in the output and how it gets there. */
-static void choose_dtype(const struct builder *b, const struct tp_logical *l, struct tp_array *a,
-                         struct tp_piece *piece)
+void tp_choose_dtype(const struct tp_plan_builder *b, const struct tp_logical *l, enum tp_dtype rule_dtype,
+                     struct tp_array *a, struct tp_piece *piece)
 {
     enum tp_dtype from = (enum tp_dtype)l->dtype;
     enum tp_dtype to = from;
     a->view = TP_DTYPE_NONE;
     piece->op = TP_OP_COPY;
     if (tp_dtype_class(from) == TP_CLASS_FLOAT && tp_logical_group(l) == TP_NO_GROUP) {
-        to = wanted_dtype(b, l, from);
+        to = rule_dtype != TP_DTYPE_NONE ? rule_dtype : wanted_dtype(b, l, from);
         piece->op = to == from ? TP_OP_COPY : TP_OP_CAST;
     } else if (b->options->compat && is_recent(from)) {
         to = TP_U8;
@@ -221,24 +205,24 @@ static void choose_dtype(const struct builder *b, const struct tp_logical *l, st
     piece->source_dtype = (uint8_t)from;
 }
 
-static enum tp_status check_dtypes(const struct builder *b)
+static enum tp_status check_dtypes(const struct tp_plan_builder *b)
 {
-    struct offenders six = {.count = 0}, odd = {.count = 0};
+    struct tp_offenders six = {.count = 0}, odd = {.count = 0};
     for (size_t i = 0; i < b->count; i++) {
         const struct tp_tensor *t = b->all[i].tensor;
         if (!b->selected[i] || b->all[i].decoded)
             continue;
         if (t->dtype == TP_F6_E2M3 || t->dtype == TP_F6_E3M2)
-            offend(&six, t->name, t->name_len, tp_dtype_name((enum tp_dtype)t->dtype));
+            tp_offend(&six, t->name, t->name_len, tp_dtype_name((enum tp_dtype)t->dtype));
         if (b->options->compat && t->dtype == TP_F4 && (t->rank == 0 || t->shape[t->rank - 1] % 2 != 0))
-            offend(&odd, t->name, t->name_len, "odd last axis");
+            tp_offend(&odd, t->name, t->name_len, "odd last axis");
     }
     if (six.count && !b->traits.packed_small_floats)
-        return refuse(b, &six, TP_ERR_UNSUPPORTED,
-                      "six-bit floats cannot be converted (safetensors does not define their bit order)");
+        return tp_offenders_refuse(b, &six, TP_ERR_UNSUPPORTED,
+                                   "six-bit floats cannot be converted (safetensors does not define their bit order)");
     if (odd.count)
-        return refuse(b, &odd, TP_ERR_UNSUPPORTED,
-                      "--compat keeps F4 as bytes of two codes, which an odd last axis does not allow");
+        return tp_offenders_refuse(b, &odd, TP_ERR_UNSUPPORTED,
+                                   "--compat keeps F4 as bytes of two codes, which an odd last axis does not allow");
     return TP_OK;
 }
 
@@ -246,7 +230,7 @@ static enum tp_status check_dtypes(const struct builder *b)
 
 static const char *const reserved_keys[] = {"__msgpack_chunked_array__", "__tensorport_parts__"};
 
-static const char *bad_path(const char *path, size_t len, bool nested)
+static const char *bad_path(const char *path, size_t len, bool nested, bool has_reserved_keys)
 {
     uint32_t depth = 0;
     for (size_t start = 0; start <= len;) {
@@ -254,7 +238,7 @@ static const char *bad_path(const char *path, size_t len, bool nested)
         size_t key_len = end ? (size_t)(end - path) - start : len - start;
         if (nested && key_len == 0)
             return "an empty key between dots";
-        for (size_t r = 0; r < TP_COUNT_OF(reserved_keys); r++)
+        for (size_t r = 0; has_reserved_keys && r < TP_COUNT_OF(reserved_keys); r++)
             if (key_len == strlen(reserved_keys[r]) && memcmp(path + start, reserved_keys[r], key_len) == 0)
                 return "a key that the format reserves";
         if (++depth > TP_TREE_DEPTH_MAX)
@@ -265,19 +249,21 @@ static const char *bad_path(const char *path, size_t len, bool nested)
 }
 
 /* In the order of paths an inner node stands just before its children, so a leaf that is also one is seen at once. */
-static enum tp_status check_tree(const struct builder *b)
+static enum tp_status check_tree(const struct tp_plan_builder *b)
 {
     struct tp_plan *plan = b->plan;
-    bool nested = b->options->tree != TP_TREE_FLAT;
-    struct offenders bad = {.count = 0}, both = {.count = 0};
+    bool nested = b->options->tree != TP_TREE_FLAT || b->options->map;
+    struct tp_offenders bad = {.count = 0}, both = {.count = 0};
     const struct tp_array **sorted = tp_plan_sorted(plan);
     if (!sorted)
         return tp_fail_nomem(b->err);
     for (size_t i = 0; i < plan->array_count; i++) {
         const struct tp_array *a = &plan->arrays[i];
-        const char *why = bad_path(a->path, a->path_len, nested);
+        const char *why = bad_path(a->path, a->path_len, nested, b->traits.reserved_keys);
+        char name[TP_NAME_MAX_BYTES + 1];
+        tp_path_join_keys(name, a->path, a->path_len, '.');
         if (why)
-            offend(&bad, tp_logical_name(&plan->logicals[i]), tp_logical_name_len(&plan->logicals[i]), why);
+            tp_offend(&bad, name, a->path_len, why);
     }
     for (size_t i = 0; i + 1 < plan->array_count; i++) {
         const struct tp_array *a = sorted[i], *next = sorted[i + 1];
@@ -288,24 +274,27 @@ static enum tp_status check_tree(const struct builder *b)
             snprintf(why, sizeof why, "there is also '%s'",
                      tp_text_printable(shown, sizeof shown, name, next->path_len));
             tp_path_join_keys(name, a->path, a->path_len, '.');
-            offend(&both, name, a->path_len, why);
+            tp_offend(&both, name, a->path_len, why);
         }
     }
     free(sorted);
     enum tp_status st = TP_OK;
     if (bad.count)
-        st = refuse(b, &bad, TP_ERR_UNSUPPORTED, "these names cannot be keys of the output's tree");
+        st = tp_offenders_refuse(b, &bad, TP_ERR_UNSUPPORTED, "these names cannot be keys of the output's tree");
     else if (both.count)
-        st = refuse(b, &both, TP_ERR_UNSUPPORTED, "these names would be an array and a folder of arrays at once");
+        st = tp_offenders_refuse(b, &both, TP_ERR_UNSUPPORTED,
+                                 "these names would be an array and a folder of arrays at once");
+    if (st && b->options->map)
+        return tp_err_hint(b->err, st, "the map's names are at fault: tensorport map check shows them all");
     return st && nested ? tp_err_hint(b->err, st, "--tree flat keeps every name as one key") : st;
 }
 
 /* Decoding gives new names, which may be taken already: by a tensor, or by what another group is decoded to. */
-static enum tp_status check_twins(const struct builder *b)
+static enum tp_status check_twins(const struct tp_plan_builder *b)
 {
     struct tp_plan *plan = b->plan;
-    struct offenders twins = {.count = 0};
-    if (plan->decoded_count == 0)
+    struct tp_offenders twins = {.count = 0};
+    if (plan->decoded_count == 0 || b->options->map)
         return TP_OK;
     const struct tp_array **sorted = tp_plan_sorted(plan);
     if (!sorted)
@@ -320,12 +309,12 @@ static enum tp_status check_twins(const struct builder *b)
         snprintf(why, sizeof why, "from '%s' and from '%s'",
                  tp_text_printable(shown[0], sizeof shown[0], one->name, one->name_len),
                  tp_text_printable(shown[1], sizeof shown[1], other->name, other->name_len));
-        offend(&twins, tp_logical_name(&plan->logicals[a - plan->arrays]), a->path_len, why);
+        tp_offend(&twins, tp_logical_name(&plan->logicals[a - plan->arrays]), a->path_len, why);
     }
     free(sorted);
     if (twins.count == 0)
         return TP_OK;
-    enum tp_status st = refuse(b, &twins, TP_ERR_UNSUPPORTED, "these names would be given twice");
+    enum tp_status st = tp_offenders_refuse(b, &twins, TP_ERR_UNSUPPORTED, "these names would be given twice");
     return tp_err_hint(b->err, st, "without --dequantize everything is kept as it is, under its own name");
 }
 
@@ -339,7 +328,7 @@ static void replace_bytes(char *text, size_t len, char from, char to)
 }
 
 /* The tensor's name, split at its dots where a tree is wanted, under the keys that wrap the tree. */
-static enum tp_status set_path(const struct builder *b, struct tp_array *a, const struct tp_logical *l)
+static enum tp_status set_path(const struct tp_plan_builder *b, struct tp_array *a, const struct tp_logical *l)
 {
     const char *name = tp_logical_name(l), *wrap = b->options->wrap;
     size_t name_len = tp_logical_name_len(l), wrap_len = wrap ? strlen(wrap) + 1 : 0;
@@ -367,7 +356,7 @@ static enum tp_status set_path(const struct builder *b, struct tp_array *a, cons
     return TP_OK;
 }
 
-static enum tp_status set_shape(const struct builder *b, struct tp_array *a, const struct tp_logical *l)
+static enum tp_status set_shape(const struct tp_plan_builder *b, struct tp_array *a, const struct tp_logical *l)
 {
     a->rank = tp_logical_rank(l);
     a->shape = tp_logical_shape(l);
@@ -391,40 +380,60 @@ static bool is_counted(const struct tp_array *a)
     return tp_dtype_class(from) == TP_CLASS_FLOAT || from == TP_BOOL;
 }
 
-static enum tp_status add_array(struct builder *b, const struct tp_logical *from)
+void tp_plan_count_array(struct tp_plan *plan, struct tp_array *a)
+{
+    if (a->piece_count > 0 && is_counted(a))
+        a->result = plan->result_count++;
+    plan->payload_bytes += a->elem_count * tp_array_item_bytes(a);
+}
+
+/* The logical tensors that are chosen; an array of one uses it alone. */
+static enum tp_status add_logicals(struct tp_plan_builder *b)
+{
+    struct tp_plan *plan = b->plan;
+    plan->logicals = malloc((b->count + 1) * sizeof *plan->logicals);
+    if (!plan->logicals)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tp_logical *l = &b->all[i];
+        if (!b->selected[i])
+            continue;
+        plan->logicals[plan->logical_count++] = *l;
+        plan->decoded_count += l->decoded != NULL;
+        plan->chunked_count += l->tensor->chunks != NULL;
+    }
+    return TP_OK;
+}
+
+/* A logical tensor under its own name. */
+static enum tp_status add_array(struct tp_plan_builder *b, uint32_t logical)
 {
     struct tp_plan *plan = b->plan;
     struct tp_array *a = &plan->arrays[plan->array_count];
-    struct tp_logical *l = &plan->logicals[plan->logical_count];
+    struct tp_logical *l = &plan->logicals[logical];
     struct tp_piece *piece = tp_arena_alloc(&plan->arena, sizeof *piece);
     if (!piece)
         return tp_fail_nomem(b->err);
     *a = (struct tp_array){
-        .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = tp_logical_group(from)};
-    *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count};
-    choose_dtype(b, from, a, piece);
-    enum tp_status st = set_path(b, a, from);
+        .pieces = piece, .piece_count = 1, .first_extent = TP_NONE, .result = TP_NONE, .group = tp_logical_group(l)};
+    *piece = (struct tp_piece){.logical = logical};
+    tp_choose_dtype(b, l, TP_DTYPE_NONE, a, piece);
+    enum tp_status st = set_path(b, a, l);
     if (!st)
-        st = set_shape(b, a, from);
+        st = set_shape(b, a, l);
     if (st)
         return st;
-    if (is_counted(a))
-        a->result = plan->result_count++;
-    *l = *from;
     if (a->view != TP_DTYPE_NONE || tp_dtype_bits((enum tp_dtype)a->dtype) < 8)
         l->dtype = TP_U8;
     piece->run_elems = a->elem_count;
-    plan->logical_count++;
     plan->array_count++;
-    plan->decoded_count += l->decoded != NULL;
-    plan->chunked_count += l->tensor->chunks != NULL;
-    plan->read_bytes += tp_logical_source_bytes(from);
-    plan->payload_bytes += a->elem_count * tp_array_item_bytes(a);
+    plan->read_bytes += tp_logical_source_bytes(l);
+    tp_plan_count_array(plan, a);
     return TP_OK;
 }
 
 /* Values that the arrays stand for: codes count as what they encode, their scales as nothing. */
-static void count_parameters(struct builder *b)
+static void count_parameters(struct tp_plan_builder *b)
 {
     for (size_t i = 0; i < b->count; i++) {
         const struct tp_logical *l = &b->all[i];
@@ -439,7 +448,7 @@ static void count_parameters(struct builder *b)
 }
 
 /* The largest array, as bytes written, must still be countable: an F4 tensor doubles, a cast at most quadruples. */
-static enum tp_status check_sizes(const struct builder *b)
+static enum tp_status check_sizes(const struct tp_plan_builder *b)
 {
     for (size_t i = 0; i < b->count; i++) {
         const struct tp_logical *l = &b->all[i];
@@ -452,7 +461,7 @@ static enum tp_status check_sizes(const struct builder *b)
     return TP_OK;
 }
 
-static enum tp_status note_what_stays(const struct builder *b)
+static enum tp_status note_what_stays(const struct tp_plan_builder *b)
 {
     size_t dropped = 0;
     for (size_t i = 0; i < b->count; i++)
@@ -462,23 +471,20 @@ static enum tp_status note_what_stays(const struct builder *b)
     return TP_OK;
 }
 
-static enum tp_status add_arrays(struct builder *b)
+static enum tp_status add_arrays(struct tp_plan_builder *b)
 {
-    size_t chosen = 0;
-    for (size_t i = 0; i < b->count; i++)
-        chosen += b->selected[i];
-    b->plan->arrays = malloc((chosen + 1) * sizeof *b->plan->arrays);
-    b->plan->logicals = malloc((chosen + 1) * sizeof *b->plan->logicals);
-    if (!b->plan->arrays || !b->plan->logicals)
-        return tp_fail_nomem(b->err);
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < b->count && !st; i++)
-        if (b->selected[i])
-            st = add_array(b, &b->all[i]);
+    struct tp_plan *plan = b->plan;
+    enum tp_status st = add_logicals(b);
+    if (!st && b->options->map)
+        return tp_plan_add_mapped(b);
+    if (!st && !(plan->arrays = malloc((plan->logical_count + 1) * sizeof *plan->arrays)))
+        st = tp_fail_nomem(b->err);
+    for (size_t i = 0; i < plan->logical_count && !st; i++)
+        st = add_array(b, (uint32_t)i);
     return st;
 }
 
-static enum tp_status check_wrap(const struct builder *b)
+static enum tp_status check_wrap(const struct tp_plan_builder *b)
 {
     const char *wrap = b->options->wrap;
     if (!wrap)
@@ -491,7 +497,7 @@ static enum tp_status check_wrap(const struct builder *b)
     return TP_OK;
 }
 
-static enum tp_status gather(struct builder *b)
+static enum tp_status gather(struct tp_plan_builder *b)
 {
     enum tp_status st =
         tp_logicals_build(&b->all, &b->count, &b->plan->arena, &b->plan->notes, b->source, b->options, b->err);
@@ -505,8 +511,9 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
                              const struct tp_convert_options *options, struct tp_plan_traits traits,
                              struct tp_error *err)
 {
+    struct tp_convert_options all = tp_mapped_options(options, source);
     *plan = (struct tp_plan){.source = source};
-    struct builder b = {.plan = plan, .source = source, .options = options, .traits = traits, .err = err};
+    struct tp_plan_builder b = {.plan = plan, .source = source, .options = &all, .traits = traits, .err = err};
     enum tp_status st = check_wrap(&b);
     if (!st)
         st = gather(&b);

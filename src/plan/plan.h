@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/list.h"
+#include "map/map.h"
 #include "quant/logical.h"
 #include "tensorport/convert.h"
 
@@ -24,12 +25,6 @@ enum tp_op {
     TP_OP_UNPACK_F4, /* two codes a byte to one a byte */
 };
 
-/* One loop of a piece: `count` steps, each `src_stride` elements on in the logical tensor and `dst_stride` in the
- * array. */
-struct tp_axis {
-    uint64_t count, src_stride, dst_stride;
-};
-
 /* A box of a logical tensor that becomes a box of an array: runs of `run_elems` contiguous elements on both sides,
  * inside loops (outermost first, in the order of the array). A straight copy has no loops and is one run. */
 struct tp_piece {
@@ -37,8 +32,10 @@ struct tp_piece {
     uint32_t axis_count;
     const struct tp_axis *axes;
     uint64_t src_first, dst_first, run_elems;
-    uint8_t source_dtype; /* as stored in the source */
-    uint8_t op;           /* enum tp_op */
+    const struct tp_map_arithmetic *arithmetic; /* or NULL: none */
+    uint8_t source_dtype;                       /* as stored in the source */
+    uint8_t op;                                 /* enum tp_op */
+    uint8_t math_dtype; /* of arithmetic: cast to this dtype, each step rounded to it, then cast to the array's */
 };
 
 /* How an array is cut into chunks, boxes of one shape whose numbers run row-major over the grid. Only of formats that
@@ -48,13 +45,16 @@ struct tp_grid {
     const uint8_t *order;  /* rank axes, from the slowest to the fastest in a chunk's bytes; NULL: row-major */
 };
 
-/* A leaf of the target tree. Its pieces tile it exactly once, in the order of dst_first. */
+/* A leaf of the target tree. Its pieces tile it exactly once, in the order of dst_first; what they leave out of an
+ * array that has holes is `fill`. */
 struct tp_array {
     const char *path; /* keys from the root, '\0' between them; path_len bytes */
     const uint64_t *shape;
     const struct tp_piece *pieces;
     const struct tp_grid *grid; /* NULL: its extents are flat ranges; else each is a chunk */
     uint64_t elem_count;
+    uint64_t fill;        /* the bytes of one element, little-endian; a constant is nothing but a hole */
+    uint64_t list_levels; /* bit d: key d is the index of a list, where the format knows lists */
     uint32_t piece_count;
     uint32_t first_extent; /* its extents are chained by `next`, in element order (of chunks: by number) */
     uint32_t result;       /* row of tp_results, or TP_NONE: nothing is counted */
@@ -63,6 +63,7 @@ struct tp_array {
     uint8_t rank;
     uint8_t dtype; /* as written */
     uint8_t view;  /* --compat: the dtype that the uint8 bytes stand for, or TP_DTYPE_NONE */
+    bool has_holes;
 };
 
 /* A flat, row-major range of an array's elements, or a chunk of it, in one file. In the order of files and offsets.
@@ -92,6 +93,11 @@ struct tp_small_file {
     bool is_last;        /* comes after manifest.json: it says that all is there */
 };
 
+/* Two logicals that must be equal, byte for byte: the first one is then not written. */
+struct tp_same {
+    uint32_t logical, other;
+};
+
 struct tp_plan {
     struct tp_arena arena; /* paths, shapes, pieces, names, decoded tensors */
     struct tp_logical *logicals;
@@ -103,16 +109,20 @@ struct tp_plan {
     size_t logical_count, array_count, extent_count, file_count, small_count, small_capacity, leaf_count;
     uint64_t block_count;
     uint32_t result_count;
+    bool ordered;           /* arrays are in the order of leaves, as a map's rules list them; else in source order */
     uint32_t decoded_count; /* logicals that are decoded */
     uint32_t chunked_count; /* logicals whose source is stored in chunks */
     uint64_t payload_bytes, read_bytes, parameter_count;
     struct tp_list notes;
+    struct tp_same *sames; /* in the arena; to be looked at before anything is written */
+    size_t same_count;
     const struct tp_checkpoint *source; /* borrowed */
 };
 
 /* What a format asks of the plan. */
 struct tp_plan_traits {
     bool flat_names;          /* no tree: a path is one key, the tensor's whole name, and needs no check */
+    bool reserved_keys;       /* keys that mean something to Flax or to us cannot be names */
     bool packed_small_floats; /* F4 and F6 as they are: such an array counts bytes, see tp_array_item_bytes */
 };
 
@@ -121,6 +131,9 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
                              const struct tp_convert_options *options, struct tp_plan_traits traits,
                              struct tp_error *err);
 void tp_plan_release(struct tp_plan *plan);
+
+/* config.json's own dtype, where it names one that numbers can be decoded to; else bfloat16. */
+enum tp_dtype tp_model_dtype(const struct tp_checkpoint *source);
 
 /* Bytes of one element of an array as written. An array written as F4 or F6 counts the bytes that hold its codes, not
  * the codes: elem_count, pieces and extents are in bytes, only the shape is not. */

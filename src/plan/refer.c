@@ -5,8 +5,8 @@
 static const struct tp_tensor *plain_source(const struct tp_plan *plan, const struct tp_piece *piece)
 {
     const struct tp_logical *l = &plan->logicals[piece->logical];
-    if (piece->op != TP_OP_COPY || l->decoded || l->tensor->chunks || l->tensor->extent_count != 1 ||
-        l->tensor->extents[0].file >= TP_FILE_MEMORY)
+    if (piece->op != TP_OP_COPY || piece->arithmetic || l->decoded || l->tensor->chunks ||
+        l->tensor->extent_count != 1 || l->tensor->extents[0].file >= TP_FILE_MEMORY)
         return NULL;
     return l->tensor;
 }

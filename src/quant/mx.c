@@ -379,7 +379,7 @@ static enum tp_status load(const struct tiling *t, const struct tile *tile, cons
             size_t pitch;
             st = stage_rows(t, from, first_row + row, n, begin + byte, columns, &bytes, &pitch, err);
             if (!st)
-                t->kernels->transpose_bytes(from->turned + byte * t->stride + row, t->stride, bytes, pitch, n, columns);
+                t->kernels->transpose[0](from->turned + byte * t->stride + row, t->stride, bytes, pitch, n, columns);
         }
     return st;
 }

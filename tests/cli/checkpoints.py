@@ -104,6 +104,42 @@ def experts(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(facts))
 
 
+DECODER_MAP = """\
+{"tensorport_map": 1,
+ "dims": {"h": "head_dim"},
+ "output": {"format": "orbax"},
+ "rules": [
+   {"from": "model.embed_tokens.weight", "to": "embed/embedding"},
+   {"from": "lm_head.weight", "to": "head/kernel", "axes": "v d -> d v"},
+   {"from": "model.layers.{l}.self_attn.o_proj.weight", "to": "blocks/out/kernel", "axes": "d (n h) -> l n h d",
+    "mul": "1/sqrt(h)"},
+   {"from": ["model.layers.{l}.self_attn.q_proj.weight", "model.layers.{l}.self_attn.k_proj.weight"],
+    "to": "blocks/qk/kernel", "stack": "s", "axes": "(n h) d -> l d s n h"},
+   {"from": "model.layers.{l}.self_attn.rotary_emb.inv_freq", "drop": true}
+ ],
+ "const": [{"to": "step", "value": 0, "dtype": "int32"}]}
+"""
+
+
+def decoder(folder: Path) -> None:
+    """Three layers with two heads of three, width eight; with it a map, a broken one, and what the target wants."""
+    tensors: list[Tensor] = [
+        ("model.embed_tokens.weight", "F32", [10, 8], None),
+        ("lm_head.weight", "F32", [10, 8], None),
+    ]
+    for layer in range(3):
+        at = f"model.layers.{layer}.self_attn."
+        tensors += [(f"{at}{name}_proj.weight", "F32", [6, 8], None) for name in "qk"]
+        tensors += [(at + "o_proj.weight", "F32", [8, 6], None), (at + "rotary_emb.inv_freq", "F32", [3], None)]
+    write(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({"architectures": ["TinyForCausalLM"], "head_dim": 3}))
+    (folder / "map.json").write_text(DECODER_MAP)
+    (folder / "broken.json").write_text(DECODER_MAP.replace("(n h) d -> l d s", "(n h) d -> l s").replace("lm_h", "h"))
+    shapes = {"embed/embedding": [10, 8], "head/kernel": [8, 12], "blocks/out/kernel": [3, 2, 3, 8], "norm/scale": [8]}
+    shapes |= {"blocks/qk/kernel": [3, 8, 2, 2, 3]}
+    (folder / "tree.json").write_text(json.dumps({path: {"shape": shape} for path, shape in shapes.items()}))
+
+
 def fp8(folder: Path) -> None:
     """Two layers in FP8; in one of them the scales of the second weight are those of another shape."""
     tensors: list[Tensor] = []
@@ -170,5 +206,6 @@ def sparse(folder: Path) -> None:
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
-    maker.__name__: maker for maker in (tiny, flushed, overflowing, experts, fp8, marlin, mlx, hostile, damaged, sparse)
+    maker.__name__: maker
+    for maker in (tiny, flushed, overflowing, experts, decoder, fp8, marlin, mlx, hostile, damaged, sparse)
 }

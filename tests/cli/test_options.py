@@ -11,20 +11,24 @@ from pathlib import Path
 import pytest
 from command import run
 
-COMMANDS = ("convert", "verify", "inspect")
+COMMANDS = ("convert", "verify", "inspect", "map list", "map show", "map check", "map explain")
 # The promise of the documentation; an option that disappears breaks scripts.
 PROMISED = {
     "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory "
     "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help "
-    "resume wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 no-ocdbt timestamp "
-    "dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
-    "verify": "model source quick verbose workers max-memory json progress quiet cpu help",
+    "map target reverse original resume wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 no-ocdbt "
+    "timestamp dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
+    "verify": "model source map target reverse quick verbose workers max-memory json progress quiet cpu help",
     "inspect": "json tensor all ignore-index help",
+    "map list": "json help",
+    "map show": "help",
+    "map check": "input map target reverse against ignore-index all json help",
+    "map explain": "input map target reverse ignore-index all json help",
 }
 
 
 def options_in_help(command: str) -> set[str]:
-    return set(re.findall(r"^  (?:-\w, |    )--([a-z0-9-]+)", run(command, "--help").stdout, re.MULTILINE))
+    return set(re.findall(r"^  (?:-\w, |    )--([a-z0-9-]+)", run(*command.split(), "--help").stdout, re.MULTILINE))
 
 
 def completions(*words: str) -> list[str]:
@@ -37,9 +41,9 @@ def completions(*words: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", "map", *COMMANDS])
 def test_help_fits_80_columns_and_is_plain_ascii(command: str) -> None:
-    done = run(*([command] if command else []), "--help")
+    done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.isascii()
@@ -54,11 +58,14 @@ def test_every_option_is_in_help_man_page_and_completion(command: str) -> None:
     section = manual.split(f".SS tensorport {command} ")[1].split(".SS ")[0]
     assert options_in_help(command) == promised
     assert set(re.findall(r"^\.B (?:-\w, )?--([a-z0-9-]+)", section, re.MULTILINE)) == promised
-    assert {word[2:] for word in completions("tensorport", command, "--")} == promised
+    assert {word[2:] for word in completions("tensorport", *command.split(), "--")} == promised
 
 
 def test_completion_knows_commands_and_choices() -> None:
-    assert completions("tensorport", "") == list(COMMANDS)
+    assert completions("tensorport", "") == ["convert", "verify", "inspect", "map"]
+    assert completions("tensorport", "map", "") == ["list", "show", "check", "explain"]
+    assert completions("tensorport", "map", "-") == ["--help", "-h"]
+    assert completions("tensorport", "convert", "map", "--j") == ["--json"]
     assert completions("tensorport", "c") == ["convert"]
     assert completions("tensorport", "convert", "--precision", "") == ["auto", "float16", "float32", "bfloat16", "keep"]
     assert completions("tensorport", "convert", "--tree", "=", "n") == ["nested"]

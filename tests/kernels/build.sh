@@ -11,7 +11,7 @@ output=$1
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cc=${CC:-gcc}
-program=${PROGRAM:-tests/kernels/test_kernels.c tests/kernels/inputs.c tests/kernels/outside.c}
+program=${PROGRAM:-tests/kernels/test_kernels.c tests/kernels/arithmetic.c tests/kernels/inputs.c tests/kernels/outside.c}
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 
@@ -39,6 +39,8 @@ x86_64*)
     # shellcheck disable=SC2086
     compile src/kernels/x86/avx2.c $avx2
     # shellcheck disable=SC2086
+    compile src/kernels/x86/avx2_arithmetic.c $avx2
+    # shellcheck disable=SC2086
     compile src/kernels/x86/avx2_codes.c $avx2
     # shellcheck disable=SC2086
     compile src/kernels/x86/avx512.c $avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
@@ -46,11 +48,13 @@ x86_64*)
 aarch64*)
     levels=-DTP_HAVE_NEON
     compile src/kernels/arm/neon.c
+    compile src/kernels/arm/neon_arithmetic.c
     ;;
 *)
     levels=
     ;;
 esac
+compile src/kernels/arithmetic.c -fno-tree-vectorize
 compile src/kernels/scalar.c -fno-tree-vectorize
 # shellcheck disable=SC2086
 compile src/kernels/init.c $levels

@@ -40,7 +40,12 @@ uint64_t flavoured(unsigned kind, enum flavour flavour); /* one such value */
 
 void inputs_init(void);
 
+/* Another rounding mode, and subnormals switched off; or as it was. */
+void float_mode_set(bool strange);
+bool float_mode_is_strange(void);
+
 /* Casts against what is known from elsewhere, for any level. */
 void test_outside(const struct tp_kernels *k);
+void test_arithmetic(const struct tp_kernels *k);
 
 #endif

@@ -147,7 +147,7 @@ static struct tp_stats stats_before(bool fresh)
     return stats;
 }
 
-static void float_mode_set(bool strange)
+void float_mode_set(bool strange)
 {
     (void)fesetround(strange ? FE_UPWARD : FE_TONEAREST);
 #if defined(__x86_64__)
@@ -160,7 +160,7 @@ static void float_mode_set(bool strange)
 #endif
 }
 
-static bool float_mode_is_strange(void)
+bool float_mode_is_strange(void)
 {
 #if defined(__x86_64__)
     if ((_mm_getcsr() & 0x8040u) != 0x8040u)
@@ -634,30 +634,38 @@ static void test_small_floats(const struct tp_kernels *k)
 
 /* -- Transposition -- */
 
-static bool transposed_at(const struct tp_kernels *k, size_t rows, size_t columns, size_t src_gap, size_t dst_gap,
-                          enum place place, size_t offset)
+/* Items of 1 << log_item bytes; gaps are in bytes. */
+struct transposition {
+    const struct tp_kernels *k;
+    unsigned log_item;
+    size_t rows, columns, src_gap, dst_gap;
+};
+
+static bool transposed_at(const struct transposition *t, enum place place, size_t offset)
 {
-    const size_t src_pitch = columns + src_gap, dst_pitch = rows + dst_gap;
-    const size_t src_bytes = rows && columns ? (rows - 1) * src_pitch + columns : 0;
-    const size_t dst_bytes = rows && columns ? (columns - 1) * dst_pitch + rows : 0;
+    const size_t item = (size_t)1 << t->log_item, rows = t->rows, columns = t->columns;
+    const size_t src_pitch = columns * item + t->src_gap, dst_pitch = rows * item + t->dst_gap;
+    const size_t src_bytes = rows && columns ? (rows - 1) * src_pitch + columns * item : 0;
+    const size_t dst_bytes = rows && columns ? (columns - 1) * dst_pitch + rows * item : 0;
     uint8_t *source = placed(source_region, src_bytes, place, offset);
     uint8_t *target = placed(target_region, dst_bytes, place, (offset * 29 + rows) % 64);
     for (size_t i = 0; i < src_bytes; i++)
         source[i] = (uint8_t)random_u64();
     memset(expected_bytes, GUARD_BYTE, dst_bytes); /* what lies between the columns stays as it is */
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < columns; j++)
-            expected_bytes[j * dst_pitch + i] = source[i * src_pitch + j];
     memset(target, GUARD_BYTE, dst_bytes);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++)
-            target[j * dst_pitch + i] = (uint8_t)~expected_bytes[j * dst_pitch + i];
+            for (size_t b = 0; b < item; b++) {
+                const uint8_t byte = source[i * src_pitch + j * item + b];
+                expected_bytes[j * dst_pitch + i * item + b] = byte;
+                target[j * dst_pitch + i * item + b] = (uint8_t)~byte;
+            }
     guards_set(target, dst_bytes);
-    k->transpose_bytes(target, dst_pitch, source, src_pitch, rows, columns);
+    t->k->transpose[t->log_item](target, dst_pitch, source, src_pitch, rows, columns);
     return guards_hold(target, dst_bytes) && memcmp(target, expected_bytes, dst_bytes) == 0;
 }
 
-static bool bytes_are_transposed(const struct tp_kernels *k)
+static bool items_are_transposed(const struct tp_kernels *k, unsigned log_item)
 {
     bool good = true;
     for (size_t rows = 0; rows < 70 && good; rows++)
@@ -665,9 +673,11 @@ static bool bytes_are_transposed(const struct tp_kernels *k)
             const enum place place = (rows + columns) % 3 == 0   ? AT_OFFSET
                                      : (rows + columns) % 3 == 1 ? AT_START
                                                                  : AT_END;
-            good = transposed_at(k, rows, columns, random_below(20), random_below(80), place, random_below(64));
+            const struct transposition t = {k, log_item, rows, columns, random_below(20), random_below(80)};
+            good = transposed_at(&t, place, random_below(64));
         }
-    return good && transposed_at(k, 333, 257, 3, 5, AT_OFFSET, 7) && transposed_at(k, 128, 1440, 0, 64, AT_END, 0);
+    return good && transposed_at(&(struct transposition){k, log_item, 333, 257, 3, 5}, AT_OFFSET, 7) &&
+           transposed_at(&(struct transposition){k, log_item, 128, 1440, 0, 64}, AT_END, 0);
 }
 
 /* -- Statistics and the choice of a level -- */
@@ -695,9 +705,10 @@ static void test_choice(void)
 #define IS_SET(from, to, FROM, TO, from_bits, to_bits, flushes) all = all && k.cast[TP_KIND_##FROM][TP_KIND_##TO];
     TP_EACH_CAST(IS_SET)
     for (unsigned i = 0; i < TP_KIND_COUNT; i++)
-        all = all && k.measure[i] && !k.cast[i][i] && !k.cast[i][TP_KIND_F64];
+        all = all && k.measure[i] && !k.cast[i][i] && !k.cast[i][TP_KIND_F64] && k.multiply[i] && k.add[i] &&
+              k.transpose[i % TP_TRANSPOSE_COUNT];
     report(all && k.unpack_f4 && k.f8_to_f32 && k.f8_to_bf16 && k.f4_to_f32 && k.mxfp4_to_bf16 &&
-               k.mxfp4_each_to_bf16 && k.transpose_bytes && k.count_not_bool && k.xxh3_update,
+               k.mxfp4_each_to_bf16 && k.count_not_bool && k.xxh3_update,
            "choice", "fills every slot and no other");
     printf("# best level here: %s\n", tp_level_name(k.level));
 }
@@ -784,7 +795,12 @@ static void test_level(enum tp_level level, bool exhaustive)
     report(f4_is_unpacked(&k), tp_level_name(level), "unpack_f4");
     report(not_bools_are_counted(&k), tp_level_name(level), "count_not_bool");
     test_small_floats(&k);
-    report(bytes_are_transposed(&k), tp_level_name(level), "transpose_bytes");
+    for (unsigned log_item = 0; log_item < TP_TRANSPOSE_COUNT; log_item++) {
+        char what[32];
+        (void)snprintf(what, sizeof what, "transpose items of %u", 1u << log_item);
+        report(items_are_transposed(&k, log_item), tp_level_name(level), what);
+    }
+    test_arithmetic(&k);
     report(digests_are_interchangeable(&k), tp_level_name(level), "xxh3_update goes on from any level");
     if (level == TP_LEVEL_SCALAR)
         return;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* emit_orbax FOLDER OPTION...: an Orbax checkpoint without the pipeline, of plans made by hand: everything that needs
- * no arithmetic (refer_rows.h), all dtypes, odd names, lists. Its bytes are put where the layout says, one element
- * after the other. Beside it FOLDER.expect lists path, dtype, shape and bytes of every array, for
- * tests/e2e/test_orbax_layout.py.
+/* emit_orbax FOLDER OPTION...: a checkpoint of Orbax or JAX without the pipeline, of plans made by hand: everything
+ * that needs no arithmetic (refer_rows.h), all dtypes, odd names, lists. Its bytes are put where the layout says, one
+ * element after the other. Beside it FOLDER.expect lists path, dtype, shape and bytes of every array, for
+ * tests/e2e/test_orbax_layout.py and test_jax_pytree.py.
  *
- * Options: zero-copy zarr3 no-ocdbt lists step v1 v2-rows (rows that need no zarr3) chunk=BYTES item=NAME */
+ * Options: jax (else Orbax) ordered (one dict in the plan's order) marked (lists as a map marks them) zero-copy zarr3
+ * no-ocdbt lists step v1 v2-rows (rows that need no zarr3) chunk=BYTES item=NAME */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ struct emitter {
     uint8_t *content[2]; /* of the source files */
     struct tp_plan plan;
     struct tp_convert_options options;
-    bool v2_rows;
+    const struct tp_format *format;
+    bool v2_rows, marks_lists;
     char folder[400];
 };
 
@@ -90,7 +92,7 @@ static struct tp_array *add(struct emitter *e, struct tp_array a, const char *pa
     a.path_len = (uint16_t)strlen(path);
     char *copy = tp_arena_strndup(&plan->arena, path, a.path_len);
     for (uint16_t i = 0; i < a.path_len; i++)
-        copy[i] = copy[i] == '|' ? '\0' : copy[i];
+        copy[i] = copy[i] != '|' ? copy[i] : plan->ordered ? '/' : '\0';
     a.path = copy;
     a.pieces = memcpy(e->pieces[plan->array_count], a.pieces, a.piece_count * sizeof *a.pieces);
     plan->arrays[plan->array_count] = a;
@@ -172,7 +174,9 @@ static void add_lists(struct emitter *e)
         struct tp_array a = straight(0, 2, shape, 1, TP_F32, &piece);
         piece.src_first = i;
         snprintf(path, sizeof path, "layers|%d|w", (int)((i * 7) % 12)); /* in no order */
+        a.list_levels = e->marks_lists ? 2 : 0;
         add(e, a, path);
+        a.list_levels = 0;
         snprintf(path, sizeof path, "gaps|%d", (int)i + 1);
         add(e, a, path);
     }
@@ -254,7 +258,7 @@ static void write_files(struct emitter *e)
         }
         uint8_t *bytes = malloc(file->size_bytes + 1), *at = bytes;
         for (uint32_t k = 0; k <= file->extent_count; k++) {
-            at += tp_format_orbax.frame(&e->plan, i, k, 0, at, TP_FRAME_MAX_BYTES);
+            at += e->format->frame(&e->plan, i, k, 0, at, TP_FRAME_MAX_BYTES);
             const struct tp_out_extent *x = &e->plan.extents[file->first_extent + k];
             if (k < file->extent_count) {
                 check(bytes + x->offset_bytes == at, "a payload elsewhere than its frames say");
@@ -284,7 +288,7 @@ static void write_small_files(struct emitter *e)
     struct tp_error err;
     for (size_t i = 0; i < e->plan.small_count; i++) {
         FILE *f = create(e, e->plan.small_files[i].name);
-        check_status(tp_format_orbax.write_small(&e->plan, &e->plan.small_files[i], &facts, to_file, f, &err), &err);
+        check_status(e->format->write_small(&e->plan, &e->plan.small_files[i], &facts, to_file, f, &err), &err);
         fclose(f);
     }
 }
@@ -334,6 +338,10 @@ static void set_option(struct emitter *e, const char *arg)
     if (strncmp(arg, "item=", 5) == 0)
         o->item = arg + 5;
     e->v2_rows |= strcmp(arg, "v2-rows") == 0;
+    e->marks_lists |= strcmp(arg, "marked") == 0;
+    e->plan.ordered |= strcmp(arg, "ordered") == 0;
+    if (strcmp(arg, "jax") == 0)
+        e->format = &tp_format_jax_pytree;
 }
 
 int main(int argc, char **argv)
@@ -347,6 +355,7 @@ int main(int argc, char **argv)
     e->plan.arrays = calloc(ARRAYS, sizeof *e->plan.arrays);
     e->plan.logicals = e->logicals;
     e->plan.source = &e->source.ck;
+    e->format = &tp_format_orbax;
     for (int i = 2; i < argc; i++)
         set_option(e, argv[i]);
     add_rows(e);
@@ -354,7 +363,7 @@ int main(int argc, char **argv)
     add_shapes(e);
     add_lists(e);
     add_names(e);
-    check_status(tp_format_orbax.layout(&e->plan, &e->options, &err), &err);
+    check_status(e->format->layout(&e->plan, &e->options, &err), &err);
     for (size_t i = 0; i < e->plan.notes.count; i++)
         printf("%s\n", e->plan.notes.items[i]);
     write_files(e);

@@ -86,11 +86,130 @@ static void chunks_are_cut_along_the_first_axes(void **state)
     }
 }
 
+/* ---- arrays made of pieces ---- */
+
+#define PIECES_MAX 6u
+
+/* Every piece a tensor of its own, stacked along `stacked` (or -1: there is one). `stride`: of each axis in it. */
+struct made {
+    uint64_t shape[4];
+    unsigned rank, item;
+    int stacked;
+    uint64_t span; /* of a piece along that axis */
+    uint64_t stride[4];
+    uint64_t chunk_bytes;
+    uint64_t chunk[4];
+};
+
+static void make_array(struct tp_array *a, struct tp_piece *pieces, struct tp_axis (*axes)[4], const struct made *m)
+{
+    static const enum tp_dtype dtypes[] = {[1] = TP_U8, [2] = TP_BF16, [4] = TP_F32};
+    uint64_t flat[4], volume = 1;
+    for (unsigned d = m->rank; d-- > 0; volume *= m->shape[d])
+        flat[d] = volume;
+    *a = (struct tp_array){.shape = m->shape,
+                           .rank = (uint8_t)m->rank,
+                           .dtype = (uint8_t)dtypes[m->item],
+                           .elem_count = volume,
+                           .pieces = pieces,
+                           .piece_count = m->stacked < 0 ? 1 : (uint32_t)(m->shape[m->stacked] / m->span)};
+    assert_true(a->piece_count <= PIECES_MAX);
+    for (uint32_t p = 0; p < a->piece_count; p++) {
+        pieces[p] = (struct tp_piece){.logical = p, .run_elems = 1, .axes = axes[p], .axis_count = m->rank};
+        for (unsigned d = 0; d < m->rank; d++)
+            axes[p][d] = (struct tp_axis){(int)d == m->stacked ? m->span : m->shape[d], m->stride[d], flat[d]};
+        if (m->stacked >= 0)
+            pieces[p].dst_first = p * m->span * flat[m->stacked];
+    }
+}
+
+static void check_made(const struct made *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct tp_piece pieces[PIECES_MAX];
+        struct tp_axis axes[PIECES_MAX][4];
+        struct tp_array a;
+        uint64_t chunk[4] = {0};
+        make_array(&a, pieces, axes, &cases[i]);
+        tp_chunk_array(chunk, &a, cases[i].chunk_bytes);
+        for (unsigned d = 0; d < cases[i].rank; d++)
+            if (chunk[d] != cases[i].chunk[d] || cases[i].shape[d] % chunk[d])
+                fail_msg("case %zu, axis %u: %llu, expected %llu", i, d, (unsigned long long)chunk[d],
+                         (unsigned long long)cases[i].chunk[d]);
+    }
+}
+
+static void no_chunk_spans_two_pieces_of_a_stack(void **state)
+{
+    (void)state;
+    static const struct made cases[] = {
+        {{6, 4096, 4096}, 3, 2, 0, 1, {0, 4096, 1}, 0, {1, 256, 4096}}, /* layers: each cut as if it were alone */
+        {{4096, 6, 4096}, 3, 2, 1, 1, {4096, 0, 1}, 0, {256, 1, 4096}}, /* in the middle, as MaxText scans */
+        {{6, 1024, 512}, 3, 2, 0, 1, {0, 512, 1}, 0, {1, 1024, 512}},   /* 1 MiB each */
+        {{6, 4096}, 2, 2, 0, 1, {0, 1}, 0, {6, 4096}},                  /* norms: 48 KiB in all, one chunk */
+        {{6, 524288}, 2, 1, 0, 1, {0, 1}, 0, {1, 524288}},              /* 3 MiB in all: half a MiB each */
+        {{6144, 4096}, 2, 2, 0, 1024, {4096, 1}, 0, {128, 4096}},       /* stacked and merged: 8 MiB each, in 8 */
+        {{6, 4096, 4096}, 3, 2, 0, 6, {16777216, 4096, 1}, 0, {3, 512, 4096}}, /* one piece is no stack: 16 parts */
+    };
+    check_made(cases, TP_COUNT_OF(cases));
+}
+
+static void transposed_arrays_have_long_runs_on_both_sides(void **state)
+{
+    (void)state;
+    static const struct made cases[] = {
+        {{32768, 16384}, 2, 2, -1, 0, {1, 32768}, 0, {2048, 2048}}, /* 1 GiB: 8 MiB each */
+        {{4096, 11008}, 2, 2, -1, 0, {1, 4096}, 0, {2048, 1376}},   /* 86 MiB */
+        {{2048, 2048}, 2, 2, -1, 0, {1, 2048}, 0, {2048, 2048}},    /* 8 MiB: whole */
+        {{512, 512}, 2, 2, -1, 0, {1, 512}, 0, {512, 512}},         /* below 2 MiB, too */
+        {{768, 50257}, 2, 4, -1, 0, {1, 768}, 0, {96, 50257}},      /* only one can be halved: not above 32 MiB */
+        {{50257, 769}, 2, 4, -1, 0, {1, 50257}, 0, {50257, 769}},   /* none can */
+        {{4096, 32, 128}, 3, 2, -1, 0, {1, 524288, 4096}, 0, {2048, 16, 128}}, /* heads go on where the last one ends */
+        {{32, 128, 4096}, 3, 2, -1, 0, {128, 1, 4096}, 0, {16, 128, 2048}},    /* likewise in the source */
+        {{64, 2048, 2048}, 3, 2, -1, 0, {4194304, 1, 2048}, 0, {1, 2048, 2048}}, /* experts: one matrix each */
+        {{6, 4096, 4096}, 3, 2, 0, 1, {0, 1, 4096}, 0, {1, 2048, 2048}},         /* a stack of them */
+        {{4096, 6, 4096}, 3, 2, 1, 1, {1, 0, 4096}, 0, {2048, 1, 2048}},         /* with the layers in the middle */
+        {{4096, 4096}, 2, 2, -1, 0, {1, 4096}, MIB, {512, 1024}},                /* --chunk-bytes */
+        {{4096, 1, 4096}, 3, 2, -1, 0, {1, 0, 4096}, 0, {2048, 1, 2048}},        /* an axis of one index is no matter */
+        {{4096, 4096}, 2, 2, -1, 0, {4096, 1}, 0, {256, 4096}},                  /* not transposed at all */
+    };
+    check_made(cases, TP_COUNT_OF(cases));
+}
+
+static void loops_within_an_axis_do_not_transpose(void **state)
+{
+    (void)state;
+    static const uint64_t shape[2] = {4096, 4096}; /* halves of the last axis become pairs: "(f 2)" to "(2 f)" */
+    const struct tp_axis axes[] = {{4096, 4096, 4096}, {2, 1, 2048}, {2048, 2, 1}};
+    const struct tp_piece piece = {.run_elems = 1, .axes = axes, .axis_count = 3};
+    const struct tp_array a = {
+        .shape = shape, .rank = 2, .dtype = TP_BF16, .elem_count = 4096 * 4096, .pieces = &piece, .piece_count = 1};
+    uint64_t chunk[2];
+    tp_chunk_array(chunk, &a, 0);
+    assert_int_equal(chunk[0], 256);
+    assert_int_equal(chunk[1], 4096);
+}
+
+static void a_constant_is_cut_as_any_array(void **state)
+{
+    (void)state;
+    static const uint64_t shape[2] = {4096, 4096};
+    const struct tp_array a = {.shape = shape, .rank = 2, .dtype = TP_BF16, .elem_count = 4096 * 4096};
+    uint64_t chunk[2];
+    tp_chunk_array(chunk, &a, 0);
+    assert_int_equal(chunk[0], 256);
+    assert_int_equal(chunk[1], 4096);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_are_of_1_to_32_mib),
         cmocka_unit_test(chunks_are_cut_along_the_first_axes),
+        cmocka_unit_test(no_chunk_spans_two_pieces_of_a_stack),
+        cmocka_unit_test(transposed_arrays_have_long_runs_on_both_sides),
+        cmocka_unit_test(loops_within_an_axis_do_not_transpose),
+        cmocka_unit_test(a_constant_is_cut_as_any_array),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,7 @@ static enum tp_status do_job(const struct job *job, struct tp_error *err)
     if (!st) {
         for (size_t i = 0; job->names[i]; i++)
             put_file(dir.work, job->names[i], job->tag);
+        put_file(dir.work, TP_RESUME_FOLDER "/journal", job->tag);
         put_manifest(dir.work, job);
         if (job->has_last) {
             put_file(dir.work, LAST, job->tag);

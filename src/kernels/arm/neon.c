@@ -457,44 +457,58 @@ static void mxfp4_each_to_bf16(void *dst, const uint8_t *codes, const uint8_t *e
     tp_mxfp4_each_to_bf16_scalar(d + 2 * i, codes + i, exponents + i, n - i, high_nibbles, positive_zero);
 }
 
-/* -- Bytes transposed -- */
+/* -- Transposition -- */
 
-/* 16 rows of 16 columns. To interleave the first half of sixteen vectors with the second, four times, is to
- * transpose. */
-static inline void step_transpose(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)
-{
-    uint8x16_t a[16], b[16];
-    for (size_t i = 0; i < 16; i++)
-        a[i] = load(src + i * src_pitch);
-#define INTERLEAVE(to, from)                             \
-    for (size_t i = 0; i < 8; i++) {                     \
-        to[2 * i] = vzip1q_u8(from[i], from[i + 8]);     \
-        to[2 * i + 1] = vzip2q_u8(from[i], from[i + 8]); \
+/* As many rows and columns as a vector has items. To interleave the first half of the vectors with the second, as often
+ * as it takes to halve their number to one, is to transpose. */
+#define VECTORS(item) (16u / (item))
+#define ZIP(which, bits, a, b) \
+    vreinterpretq_u8_u##bits(vzip##which##q_u##bits(vreinterpretq_u##bits##_u8(a), vreinterpretq_u##bits##_u8(b)))
+#define INTERLEAVE(to, from, item, bits)                                    \
+    for (size_t i = 0; i < VECTORS(item) / 2; i++) {                        \
+        to[2 * i] = ZIP(1, bits, from[i], from[i + VECTORS(item) / 2]);     \
+        to[2 * i + 1] = ZIP(2, bits, from[i], from[i + VECTORS(item) / 2]); \
     }
-    INTERLEAVE(b, a)
-    INTERLEAVE(a, b)
-    INTERLEAVE(b, a)
-    INTERLEAVE(a, b)
-#undef INTERLEAVE
-    for (size_t k = 0; k < 16; k++)
-        store(dst + k * dst_pitch, a[k]);
-}
+#define vreinterpretq_u8_u8(v) (v)
 
-static void transpose_bytes(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
-                            size_t columns)
-{
-    if (rows < 16 || columns < 16) {
-        tp_transpose_bytes_scalar(dst, dst_pitch, src, src_pitch, rows, columns);
-        return;
+#define DEFINE_TRANSPOSE(item, bits)                                                                                \
+    static inline void step_transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)  \
+    {                                                                                                               \
+        uint8x16_t a[VECTORS(item)], b[VECTORS(item)];                                                              \
+        for (size_t i = 0; i < VECTORS(item); i++)                                                                  \
+            a[i] = load(src + i * src_pitch);                                                                       \
+        INTERLEAVE(b, a, item, bits)                                                                                \
+        if ((item) < 8)                                                                                             \
+            INTERLEAVE(a, b, item, bits)                                                                            \
+        if ((item) < 4)                                                                                             \
+            INTERLEAVE(b, a, item, bits)                                                                            \
+        if ((item) < 2)                                                                                             \
+            INTERLEAVE(a, b, item, bits)                                                                            \
+        const uint8x16_t *columns = (item) == 1 || (item) == 4 ? a : b;                                             \
+        for (size_t k = 0; k < VECTORS(item); k++)                                                                  \
+            store(dst + k * dst_pitch, columns[k]);                                                                 \
+    }                                                                                                               \
+    static void transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows, \
+                                 size_t columns)                                                                    \
+    {                                                                                                               \
+        const size_t step = VECTORS(item);                                                                          \
+        if (rows < step || columns < step) {                                                                        \
+            tp_transpose_##item##_scalar(dst, dst_pitch, src, src_pitch, rows, columns);                            \
+            return;                                                                                                 \
+        }                                                                                                           \
+        for (size_t k = 0; k < columns; k += step) { /* the last steps overlap those before */                      \
+            const size_t column = k < columns - step ? k : columns - step;                                          \
+            for (size_t i = 0; i < rows; i += step) {                                                               \
+                const size_t row = i < rows - step ? i : rows - step;                                               \
+                step_transpose_##item(dst + column * dst_pitch + row * (item), dst_pitch,                           \
+                                      src + row * src_pitch + column * (item), src_pitch);                          \
+            }                                                                                                       \
+        }                                                                                                           \
     }
-    for (size_t k = 0; k < columns; k += 16) {
-        const size_t column = k < columns - 16 ? k : columns - 16; /* the last steps overlap those before */
-        for (size_t i = 0; i < rows; i += 16) {
-            const size_t row = i < rows - 16 ? i : rows - 16;
-            step_transpose(dst + column * dst_pitch + row, dst_pitch, src + row * src_pitch + column, src_pitch);
-        }
-    }
-}
+DEFINE_TRANSPOSE(1, 8)
+DEFINE_TRANSPOSE(2, 16)
+DEFINE_TRANSPOSE(4, 32)
+DEFINE_TRANSPOSE(8, 64)
 
 void tp_kernels_init_neon(struct tp_kernels *k)
 {
@@ -507,6 +521,10 @@ void tp_kernels_init_neon(struct tp_kernels *k)
     k->f4_to_f32 = f4_to_f32;
     k->mxfp4_to_bf16 = mxfp4_to_bf16;
     k->mxfp4_each_to_bf16 = mxfp4_each_to_bf16;
-    k->transpose_bytes = transpose_bytes;
+    k->transpose[0] = transpose_1;
+    k->transpose[1] = transpose_2;
+    k->transpose[2] = transpose_4;
+    k->transpose[3] = transpose_8;
+    tp_kernels_init_neon_arithmetic(k);
     k->count_not_bool = count_not_bool;
 }

@@ -560,6 +560,7 @@ void tp_kernels_init_avx2(struct tp_kernels *k)
     k->f8_to_bf16 = f8_to_bf16;
     k->f4_to_f32 = f4_to_f32;
     tp_kernels_init_avx2_codes(k);
+    tp_kernels_init_avx2_arithmetic(k);
     k->count_not_bool = count_not_bool;
     k->xxh3_update = tp_xxh3_update;
 }

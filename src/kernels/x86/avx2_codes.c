@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* AVX2, the part that moves codes and does not calculate: MXFP4, and bytes transposed. Built as avx2.c is, and by its
+/* AVX2, the part that moves codes and does not calculate: MXFP4, and transposition. Built as avx2.c is, and by its
  * rules: nothing is inline without being static. */
 #include "kernels/small_floats.h"
 
@@ -107,51 +107,69 @@ static void mxfp4_each_to_bf16(void *dst, const uint8_t *codes, const uint8_t *e
     tp_mxfp4_each_to_bf16_scalar(d + 2 * i, codes + i, exponents + i, n - i, high_nibbles, positive_zero);
 }
 
-/* -- Bytes transposed -- */
+/* -- Transposition -- */
 
-/* 32 rows of 16 columns, the rows beyond the sixteenth in the upper lanes. To interleave the first half of sixteen
- * vectors with the second, four times, is to transpose. */
-static inline void step_transpose(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)
+/* Of each vector the lower lane is of one row and the upper lane of another, half the rows further on. To interleave
+ * the first half of the vectors with the second, as often as it takes to halve their number to one, is to transpose. */
+static inline __m256i load_lanes(const uint8_t *low, const uint8_t *high)
 {
-    __m256i a[16], b[16];
-    for (size_t i = 0; i < 16; i++) {
-        const __m128i low = _mm_loadu_si128((const void *)(src + i * src_pitch));
-        const __m128i high = _mm_loadu_si128((const void *)(src + (i + 16) * src_pitch));
-        a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-    }
-#define INTERLEAVE(to, from)                                        \
-    for (size_t i = 0; i < 8; i++) {                                \
-        to[2 * i] = _mm256_unpacklo_epi8(from[i], from[i + 8]);     \
-        to[2 * i + 1] = _mm256_unpackhi_epi8(from[i], from[i + 8]); \
-    }
-    INTERLEAVE(b, a)
-    INTERLEAVE(a, b)
-    INTERLEAVE(b, a)
-    INTERLEAVE(a, b)
-#undef INTERLEAVE
-    for (size_t k = 0; k < 16; k++)
-        store(dst + k * dst_pitch, a[k]);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)low)),
+                                   _mm_loadu_si128((const void *)high), 1);
 }
 
-static void transpose_bytes(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
-                            size_t columns)
-{
-    if (rows < 32 || columns < 16) {
-        tp_transpose_bytes_scalar(dst, dst_pitch, src, src_pitch, rows, columns);
-        return;
+/* Vectors are as many as items in a lane: twice as many rows become a whole vector of each column. */
+#define VECTORS(item) (16u / (item))
+#define INTERLEAVE(to, from, item, bits)                                                 \
+    for (size_t i = 0; i < VECTORS(item) / 2; i++) {                                     \
+        to[2 * i] = _mm256_unpacklo_epi##bits(from[i], from[i + VECTORS(item) / 2]);     \
+        to[2 * i + 1] = _mm256_unpackhi_epi##bits(from[i], from[i + VECTORS(item) / 2]); \
     }
-    for (size_t k = 0; k < columns; k += 16) {
-        const size_t column = k < columns - 16 ? k : columns - 16; /* the last steps overlap those before */
-        for (size_t i = 0; i < rows; i += 32) {
-            const size_t row = i < rows - 32 ? i : rows - 32;
-            step_transpose(dst + column * dst_pitch + row, dst_pitch, src + row * src_pitch + column, src_pitch);
-        }
+
+#define DEFINE_TRANSPOSE(item, bits)                                                                                \
+    static inline void step_transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)  \
+    {                                                                                                               \
+        __m256i a[VECTORS(item)], b[VECTORS(item)];                                                                 \
+        for (size_t i = 0; i < VECTORS(item); i++)                                                                  \
+            a[i] = load_lanes(src + i * src_pitch, src + (i + VECTORS(item)) * src_pitch);                          \
+        INTERLEAVE(b, a, item, bits)                                                                                \
+        if ((item) < 8)                                                                                             \
+            INTERLEAVE(a, b, item, bits)                                                                            \
+        if ((item) < 4)                                                                                             \
+            INTERLEAVE(b, a, item, bits)                                                                            \
+        if ((item) < 2)                                                                                             \
+            INTERLEAVE(a, b, item, bits)                                                                            \
+        const __m256i *columns = (item) == 1 || (item) == 4 ? a : b;                                                \
+        for (size_t k = 0; k < VECTORS(item); k++)                                                                  \
+            store(dst + k * dst_pitch, columns[k]);                                                                 \
+    }                                                                                                               \
+    static void transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows, \
+                                 size_t columns)                                                                    \
+    {                                                                                                               \
+        const size_t step_rows = 2 * VECTORS(item), step_columns = VECTORS(item);                                   \
+        if (rows < step_rows || columns < step_columns) {                                                           \
+            tp_transpose_##item##_scalar(dst, dst_pitch, src, src_pitch, rows, columns);                            \
+            return;                                                                                                 \
+        }                                                                                                           \
+        for (size_t k = 0; k < columns; k += step_columns) { /* the last steps overlap those before */              \
+            const size_t column = k < columns - step_columns ? k : columns - step_columns;                          \
+            for (size_t i = 0; i < rows; i += step_rows) {                                                          \
+                const size_t row = i < rows - step_rows ? i : rows - step_rows;                                     \
+                step_transpose_##item(dst + column * dst_pitch + row * (item), dst_pitch,                           \
+                                      src + row * src_pitch + column * (item), src_pitch);                          \
+            }                                                                                                       \
+        }                                                                                                           \
     }
-}
+DEFINE_TRANSPOSE(1, 8)
+DEFINE_TRANSPOSE(2, 16)
+DEFINE_TRANSPOSE(4, 32)
+DEFINE_TRANSPOSE(8, 64)
 
 void tp_kernels_init_avx2_codes(struct tp_kernels *k)
 {
     k->mxfp4_to_bf16 = mxfp4_to_bf16;
     k->mxfp4_each_to_bf16 = mxfp4_each_to_bf16;
-    k->transpose_bytes = transpose_bytes;
+    k->transpose[0] = transpose_1;
+    k->transpose[1] = transpose_2;
+    k->transpose[2] = transpose_4;
+    k->transpose[3] = transpose_8;
 }

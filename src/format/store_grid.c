@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "checkpoint/describe.h"
 #include "format/chunking.h"
-#include "format/orbax.h"
+#include "format/store.h"
 #include "plan/refer.h"
 
 #define MIN_CHUNK_DEFAULT ((uint64_t)256 << 10)
@@ -47,11 +47,11 @@ static bool wants_any_order(const struct chooser *c, const struct tp_array *a)
 }
 
 /* One version for all: readers have one flag for the whole checkpoint. */
-static enum tp_status choose_version(struct chooser *c)
+static enum tp_status choose_version(struct chooser *c, unsigned wanted)
 {
     struct tp_name_list names = {.count = 0};
-    c->version = c->options->zarr3 ? 3 : 2;
-    if (!c->options->zero_copy || c->version == 3)
+    c->version = wanted ? wanted : c->options->zarr3 ? 3 : 2;
+    if (!c->options->zero_copy || wanted || c->version == 3)
         return TP_OK;
     for (size_t i = 0; i < c->plan->array_count; i++)
         if (wants_any_order(c, &c->plan->arrays[i]))
@@ -106,16 +106,16 @@ static enum tp_status choose_grid(struct chooser *c, struct tp_array *a, bool *r
         return TP_OK;
     if (*refers)
         return set_grid(c, a, grid.chunk, grid.is_row_major ? NULL : grid.order);
-    tp_chunk_shape(chunk, a->shape, a->rank, tp_array_item_bytes(a), c->options->chunk_bytes);
+    tp_chunk_array(chunk, a, c->options->chunk_bytes);
     return set_grid(c, a, chunk, NULL);
 }
 
-enum tp_status tp_orbax_choose_grids(unsigned *version, bool *refers, struct tp_plan *plan,
+enum tp_status tp_store_choose_grids(struct tp_store *store, bool *refers, struct tp_plan *plan,
                                      const struct tp_convert_options *options, struct tp_error *err)
 {
     struct chooser c = {.plan = plan, .options = &options->orbax, .err = err};
     c.min_chunk_bytes = options->orbax.min_chunk_bytes ? options->orbax.min_chunk_bytes : MIN_CHUNK_DEFAULT;
-    enum tp_status st = choose_version(&c);
+    enum tp_status st = choose_version(&c, store->version);
     for (size_t i = 0; i < plan->array_count && !st; i++)
         st = choose_grid(&c, &plan->arrays[i], &refers[i]);
     if (!st && c.too_small.count > 0 &&
@@ -124,6 +124,6 @@ enum tp_status tp_orbax_choose_grids(unsigned *version, bool *refers, struct tp_
                      "(--min-chunk): %s",
                      c.too_small.count, c.min_chunk_bytes, tp_name_list_text(&c.too_small)))
         st = tp_fail_nomem(err);
-    *version = c.version;
+    store->version = c.version;
     return st;
 }

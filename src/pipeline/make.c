@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/make.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "checkpoint/checkpoint.h"
+#include "os/host.h"
+#include "plan/piece.h"
+
+#define LINE ((size_t)64) /* of the processor's cache */
+
+/* ---- memory ---- */
+
+static bool has_grids(const struct tp_plan *plan)
+{
+    for (size_t i = 0; i < plan->array_count; i++)
+        if (plan->arrays[i].grid)
+            return true;
+    return false;
+}
+
+static bool has_pieced_arrays(const struct tp_plan *plan)
+{
+    for (size_t i = 0; i < plan->array_count; i++)
+        if (tp_array_is_pieced(&plan->arrays[i]))
+            return true;
+    return false;
+}
+
+bool tp_maker_init(struct tp_maker *maker, const struct tp_plan *plan, const struct tp_checkpoint *source,
+                   const struct tp_kernels *kernels, struct tp_maker_sizes sizes)
+{
+    *maker = (struct tp_maker){.plan = plan,
+                               .kernels = kernels,
+                               .reader = {.ck = source, .kernels = kernels},
+                               .piece_bytes = sizes.piece_bytes,
+                               .gathered = TP_NONE};
+    struct tp_reader_state *reader = &maker->reader;
+    bool ok = (maker->in = tp_host_alloc_aligned(sizes.piece_bytes + LINE)) != NULL;
+    tp_maker_begin(maker);
+    if (ok && plan->decoded_count > 0) {
+        reader->scratch.size_bytes =
+            sizes.scratch_bytes > TP_SCRATCH_MIN_BYTES ? sizes.scratch_bytes : TP_SCRATCH_MIN_BYTES;
+        ok = (reader->scratch.bytes = tp_host_alloc_aligned(reader->scratch.size_bytes)) != NULL;
+    }
+    if (ok && plan->chunked_count > 0)
+        ok = (reader->chunks = tp_chunk_reader_new(sizes.chunk_bytes)) != NULL;
+    if (ok && has_grids(plan))
+        ok = (reader->window = malloc(TP_ROWS_WINDOW_BYTES)) != NULL;
+    if (ok && has_pieced_arrays(plan))
+        ok = tp_tile_init(&maker->tile, sizes.tile_bytes ? sizes.tile_bytes : (size_t)TP_TILE_MEMORY_MIN);
+    return ok;
+}
+
+void tp_maker_release(struct tp_maker *maker)
+{
+    tp_tile_release(&maker->tile);
+    free(maker->reader.window);
+    tp_chunk_reader_free(maker->reader.chunks);
+    tp_host_free_aligned(maker->reader.scratch.bytes, maker->reader.scratch.size_bytes);
+    tp_host_free_aligned(maker->in, maker->piece_bytes + LINE);
+}
+
+void tp_maker_begin(struct tp_maker *maker)
+{
+    tp_result_init(&maker->seen);
+    maker->tile.extent = NULL; /* what a tile holds is counted where it was made */
+}
+
+/* ---- rows ---- */
+
+/* Rows of contiguous elements of one logical tensor, each `stride` behind the one before. */
+struct rows {
+    const struct tp_piece *piece;
+    uint64_t first, elem_count, stride, row_count;
+};
+
+uint64_t tp_maker_limit(const struct tp_maker *maker, const struct tp_array *a, size_t room)
+{
+    unsigned item = tp_array_item_bytes(a), widest = 0;
+    uint64_t piece = maker->piece_bytes, even = 0;
+    uint64_t limit = room < piece ? (room + item - 1) / item : piece / item;
+    for (uint32_t i = 0; i < a->piece_count; i++) {
+        unsigned bits = tp_dtype_bits((enum tp_dtype)a->pieces[i].source_dtype);
+        widest = a->pieces[i].op == TP_OP_CAST && bits > widest ? bits : widest;
+        even |= a->pieces[i].op == TP_OP_UNPACK_F4;
+    }
+    if (widest > 0 && limit > piece * 8 / widest)
+        limit = piece * 8 / widest;
+    return (limit + even) & ~even;
+}
+
+/* The kernel copies twice as fast between addresses that are alike in a cache line: where a source's byte lies in its
+ * file is where it is put in the buffer. */
+static size_t source_shift(const struct tp_logical *l, uint64_t first)
+{
+    if (l->decoded || l->tensor->chunks)
+        return 0;
+    uint64_t offset = l->tensor->extents[0].offset_bytes + first * tp_dtype_bits((enum tp_dtype)l->tensor->dtype) / 8;
+    return (size_t)(offset % LINE);
+}
+
+static enum tp_status make_rows(struct tp_maker *m, const struct tp_array *a, const struct rows *r, uint8_t *dst,
+                                struct tp_error *err)
+{
+    const struct tp_piece *p = r->piece;
+    const struct tp_logical *l = &m->plan->logicals[p->logical];
+    uint8_t *in = m->in + source_shift(l, r->first);
+    size_t n = (size_t)(r->elem_count * r->row_count);
+    bool is_odd = l->decoded && p->source_dtype == TP_F32 &&
+                  (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
+    uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
+    struct tp_values values;
+    enum tp_status st = tp_values_of(&values, a, p, m->kernels, m->saturate, err);
+    if (st)
+        return st;
+    if (p->op == TP_OP_CAST && !p->arithmetic && (r->row_count == 1 || r->stride == r->elem_count) &&
+        tp_logical_read_cast(&m->reader, l, r->first, n, (enum tp_dtype)a->dtype, dst, m->saturate, &m->seen.stats, &st,
+                             err))
+        return st;
+    st = tp_logical_read_rows(&m->reader, l, r->first, r->elem_count, r->stride, r->row_count, target, err);
+    if (!st)
+        tp_values_make(&values, dst, target, n, &m->seen);
+    return st;
+}
+
+/* What of a chunk begins at its element `at`, in the order of its bytes: at most `limit` elements. */
+static struct rows chunk_rows(const struct tp_gather *g, uint64_t at, uint64_t limit)
+{
+    unsigned inner = g->loop_count;
+    uint64_t row = 1, rest = at, index = 0;
+    if (inner > 0 && g->loops[inner - 1].stride == 1)
+        row = g->loops[--inner].count;
+    struct rows r = {.piece = g->piece, .first = g->src_first + rest % row, .row_count = 1};
+    uint64_t skip = rest % row;
+    rest /= row;
+    for (unsigned i = inner; i-- > 0; rest /= g->loops[i].count) {
+        r.first += rest % g->loops[i].count * g->loops[i].stride;
+        if (i + 1 == inner)
+            index = rest % g->loops[i].count;
+    }
+    r.elem_count = r.stride = row - skip < limit ? row - skip : limit;
+    if (skip == 0 && inner > 0 && limit >= 2 * row) { /* whole rows, as many as the innermost loop still has */
+        uint64_t left = g->loops[inner - 1].count - index;
+        r.stride = g->loops[inner - 1].stride;
+        r.row_count = left < limit / row ? left : limit / row;
+    }
+    return r;
+}
+
+/* The next elements of an extent that needs no tile, from the at-th on. */
+static enum tp_status next_rows(const struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t limit,
+                                struct rows *rows, struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    struct tp_run run;
+    if (a->grid && m->has_gather) {
+        *rows = chunk_rows(&m->gather, at, limit);
+        return TP_OK;
+    }
+    if (a->grid || !tp_array_run_at(a, e->first_elem + at, limit, &run))
+        return tp_fail(err, TP_ERR_BUG, "no piece holds element %" PRIu64, e->first_elem + at);
+    *rows = (struct rows){run.piece, run.src_elem, run.elem_count, run.elem_count, 1};
+    return TP_OK;
+}
+
+/* ---- tiles ---- */
+
+/* The next elements of an extent, at most `limit`: *count of them lie at the result. NULL: *st. */
+static const uint8_t *next_of_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                                   enum tp_status *st, struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    struct tp_tile *t = &m->tile;
+    unsigned item = tp_array_item_bytes(a);
+    uint64_t position = tp_tile_position(a, e, at);
+    if (t->extent != e || position < t->first || position >= t->end) {
+        struct tp_tile_job job = {.plan = m->plan,
+                                  .kernels = m->kernels,
+                                  .reader = &m->reader,
+                                  .gather = a->grid && m->has_gather ? &m->gather : NULL,
+                                  .seen = &m->seen,
+                                  .saturate = m->saturate,
+                                  .raw = m->in,
+                                  .raw_bytes = m->piece_bytes,
+                                  .is_stopped = m->is_stopped,
+                                  .user = m->user};
+        uint64_t step = TP_BLOCK_BYTES / item, limit = (at / step + 1) * step;
+        *st = tp_tile_make(t, &job, e, at, limit < e->elem_count ? limit : e->elem_count, err);
+        if (*st)
+            return NULL;
+    }
+    *count = *count < t->end - position ? *count : t->end - position;
+    return t->bytes + (position - t->first) * item;
+}
+
+/* Which way an extent is made. */
+static bool begin_extent(struct tp_maker *m, const struct tp_out_extent *e)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    uint32_t number = (uint32_t)(e - m->plan->extents);
+    if (a->grid && m->gathered != number) {
+        m->has_gather = tp_box_gather(&m->gather, a, e->leaf);
+        m->gathered = number;
+    }
+    return m->tile.memory && tp_tile_pays(&m->tile, a, a->grid && m->has_gather ? &m->gather : NULL);
+}
+
+enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
+                       struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    unsigned item = tp_array_item_bytes(a);
+    bool is_tiled = begin_extent(m, e);
+    while (count > 0) {
+        struct rows rows = {.piece = NULL};
+        uint64_t n = count;
+        enum tp_status st = TP_OK;
+        if (is_tiled) {
+            const uint8_t *made = next_of_tile(m, e, at, &n, &st, err);
+            if (made)
+                memcpy(dst, made, (size_t)n * item);
+        } else {
+            st = next_rows(m, e, at, count, &rows, err);
+            st = st ? st : make_rows(m, a, &rows, dst, err);
+            n = rows.elem_count * rows.row_count;
+        }
+        if (st)
+            return st;
+        dst += n * item;
+        at += n;
+        count -= n;
+    }
+    return TP_OK;
+}

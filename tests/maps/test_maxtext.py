@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The maps maxtext/* and maxtext-unscanned/*: leaf by leaf what MaxText's own converter makes of the same files.
+
+The converter is run whole: it reads the safetensors files, builds the abstract model, saves an Orbax checkpoint, and
+that is read back. Then MaxText's models calculate with what the maps give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models as tiny
+from numpy_models import assert_same_logits, llama_logits
+from other_programs import run_jobs
+from presets import Array, assert_same_arrays, converted, joined
+from safetensors.numpy import load_file, save_file
+from tiny_models import BF16, F32, Model
+
+pytestmark = pytest.mark.long
+
+IDS = np.array([[3, 17, 9, 100, 1, 44, 5, 99, 12, 60, 7, 8], [5, 5, 6, 20, 31, 77, 2, 11, 4, 90, 23, 111]], np.int32)
+
+
+def no_more(config: dict[str, Any]) -> dict[str, Any]:
+    """No options besides those of every model."""
+    return {}
+
+
+def experts(config: dict[str, Any]) -> dict[str, Any]:
+    """Options of a model with experts."""
+    width = config.get("moe_intermediate_size", config["intermediate_size"])
+    count = config.get("num_experts") or config["num_local_experts"]
+    return {"base_mlp_dim": width, "base_moe_mlp_dim": width, "num_experts": count, "num_experts_per_tok": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family: MaxText's name of one of its models, a tiny one, and options that make MaxText's as tiny."""
+
+    model: str
+    make: Callable[..., Model]
+    more: Callable[[dict[str, Any]], dict[str, Any]] = no_more
+    both_dtypes: bool = False  # there is arithmetic
+
+
+def gemma3(dtype: np.dtype[Any]) -> Model:
+    """As MaxText wants the names; two rounds of its six kinds of layers."""
+    return tiny.gemma3(dtype, prefix="model.language_model.", num_hidden_layers=12, maxtext_vocab_size=128)
+
+
+def narrow_gemma3(dtype: np.dtype[Any]) -> Model:
+    """With fewer rows than the file has."""
+    model = gemma3(dtype)
+    return Model(model.tensors, model.config | {"maxtext_vocab_size": 96})
+
+
+CASES = {
+    "llama": Case("llama3.1-8b", tiny.llama, both_dtypes=True),
+    "qwen2": Case("qwen2.5-7b", tiny.qwen2),
+    "qwen3": Case("qwen3-8b", tiny.qwen3),
+    "qwen3-moe": Case("qwen3-30b-a3b", tiny.qwen3_moe, experts),
+    "mixtral": Case("mixtral-8x7b", tiny.mixtral, experts, both_dtypes=True),
+    "gpt-oss": Case("gpt-oss-20b", tiny.gpt_oss, experts),
+    "gemma2": Case(
+        "gemma2-2b",
+        tiny.gemma2,
+        lambda config: {"base_num_decoder_layers": 2, "vocab_size": config["vocab_size"] + 128},
+        both_dtypes=True,
+    ),
+    "gemma3": Case("gemma3-4b", gemma3, lambda config: {"vocab_size": 128}, both_dtypes=True),
+    "gemma3, cropped": Case("gemma3-4b", narrow_gemma3, lambda config: {"vocab_size": 96}),
+}
+BROKEN = ("maxtext/mixtral",)  # MaxText 0.2.5's converter stacks the gates of scanned layers along a wrong axis
+
+
+def options_of(config: dict[str, Any], scan: bool) -> dict[str, Any]:
+    """MaxText's words for the sizes in config.json."""
+    names = {
+        "base_emb_dim": "hidden_size",
+        "base_num_query_heads": "num_attention_heads",
+        "base_num_kv_heads": "num_key_value_heads",
+        "head_dim": "head_dim",
+        "base_mlp_dim": "intermediate_size",
+        "base_num_decoder_layers": "num_hidden_layers",
+        "vocab_size": "vocab_size",
+    }
+    return {name: config[key] for name, key in names.items()} | {"scan_layers": scan}
+
+
+def job_of(case: Case, model: Model, folder: Path, scan: bool, name: str) -> dict[str, Any]:
+    """For in_maxtext.py."""
+    config = model.config
+    if config["model_type"] == "gemma3_text":
+        config = {"text_config": config, "vision_config": {"num_hidden_layers": 0}}
+    return {
+        "model": case.model,
+        "source": str(model.write(folder / f"source-{name}", 2)),
+        "config": config,
+        "options": options_of(model.config, scan) | case.more(model.config),
+        "dtype": "bfloat16" if "bfloat16" in name else "float32",
+        "out": str(folder / f"{name}.safetensors"),
+    }
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_leaves_are_those_of_maxtexts_converter(tmp_path: Path, family: str) -> None:
+    case, jobs = CASES[family], []
+    for dtype in (BF16, F32) if case.both_dtypes else (BF16,):
+        for target in ("maxtext", "maxtext-unscanned"):
+            preset = f"{target}/{family.split(',')[0]}"
+            if preset not in BROKEN:
+                job = job_of(case, case.make(dtype), tmp_path, target == "maxtext", f"{target}-{dtype.name}")
+                jobs.append((preset, job))
+    run_jobs("maxtext", tmp_path, [job for _, job in jobs])
+    for preset, job in jobs:
+        assert_same_arrays(joined(converted(Path(job["source"]), preset)), load_file(job["out"]))
+
+
+def logits_of(tmp_path: Path, preset: str, model_name: str, model: Model, **options: Any) -> Array:
+    """What MaxText calculates with the arrays that a map gives."""
+    source = model.write(tmp_path / "source")
+    save_file(joined(converted(source, preset)), tmp_path / "params.safetensors")
+    np.save(tmp_path / "ids.npy", IDS)
+    job = {
+        "model": model_name,
+        "params": str(tmp_path / "params.safetensors"),
+        "ids": str(tmp_path / "ids.npy"),
+        "options": options_of(model.config, preset.startswith("maxtext/")) | {"max_target_length": 12} | options,
+        "out": str(tmp_path / "logits.npy"),
+    }
+    run_jobs("maxtext", tmp_path, [job])
+    return np.load(tmp_path / "logits.npy")
+
+
+@pytest.mark.parametrize("target", ["maxtext", "maxtext-unscanned"])
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_qwen3_calculates_the_same_logits(tmp_path: Path, target: str, tied: bool) -> None:
+    model = tiny.qwen3(F32, tied=tied, rope_theta=1e6)
+    found = logits_of(tmp_path, f"{target}/qwen3", "qwen3-8b", model, logits_via_embedding=tied)
+    assert_same_logits(found, llama_logits(model.tensors, model.config, IDS))
+
+
+@pytest.mark.parametrize("target", ["maxtext", "maxtext-unscanned"])
+@pytest.mark.parametrize(("family", "name"), [("llama", "llama3.1-8b"), ("mistral", "mistral-7b")])
+def test_llama_and_mistral_calculate_the_same_logits(tmp_path: Path, target: str, family: str, name: str) -> None:
+    theta = 500_000.0 if family == "llama" else 1_000_000.0
+    model = tiny.llama(F32, rope_theta=theta, rms_norm_eps=1e-5)
+    more = {"rope_use_scale": False} if family == "llama" else {}
+    found = logits_of(tmp_path, f"{target}/{family}", name, model, **more)
+    assert_same_logits(found, llama_logits(model.tensors, model.config, IDS))
