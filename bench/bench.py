@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Whole conversions, beside `cp` and the copy limit of the machine (bench/copy_limit.c), in one interleaved run.
 
-Casts, many small tensors, and quantised weights decoded: gpt-oss's experts in both layouts, matrices of FP8. What is
-decoded is larger than its source, so there cp and the copy limit copy the source again and again, as many bytes as the
-conversion writes.
+Casts, maps, many small tensors, and quantised weights decoded: gpt-oss's experts in both layouts, matrices of FP8.
+What is decoded is larger than its source, so there cp and the copy limit copy the source again and again, as many bytes
+as the conversion writes.
 
     bench.py --gpt-oss 24          gpt-oss-20b with its real names and shapes: needs 70 GB of disk; fewer layers, less
 
@@ -110,6 +110,35 @@ def bench_large(scratch: Path, args: argparse.Namespace) -> None:
         Contestant("convert", lambda out: [*convert, "-o", str(out)], True),
     ]
     print(f"{size / 1e9:.2f} GB of bfloat16 to float16, in page cache, {args.workers} workers, {args.rounds} rounds:")
+    interleave(contestants, args.rounds, scratch)
+    table(contestants, size)
+    shutil.rmtree(source)
+
+
+MAPS = {  # transposed, split, stacked and rotated: to near-square chunks, and to row-major files
+    "maxtext, orbax": ["--map", "maxtext/llama"],
+    "unscanned, orbax": ["--map", "maxtext-unscanned/llama"],
+    "unscanned, msgpack": ["--map", "maxtext-unscanned/llama", "--format", "msgpack"],
+    "maxtext, msgpack": ["--map", "maxtext/llama", "--format", "msgpack"],
+}
+
+
+def bench_maps(scratch: Path, args: argparse.Namespace) -> None:
+    source = scratch / "llama"
+    apart(lambda: checkpoints.make_llama(source, max(2, args.size // 436_000_000)))
+    files = sorted(str(p) for p in source.glob("*.safetensors"))
+    size = sum(os.path.getsize(f) for f in files)
+    convert = [args.bin, "convert", "--quiet", "--skip-verify", "-i", str(source), "--workers", str(args.workers)]
+
+    def conversion(name: str, options: list[str]) -> Contestant:
+        return Contestant(name, lambda out: [*convert, *options, "-o", str(out)], makes_folder=True)
+
+    contestants = [
+        Contestant("cp", lambda out: ["cp", *files, str(out)]),
+        Contestant("copy limit", lambda out: [args.copy_limit, str(args.workers), "512", str(out), *files]),
+        *(conversion(name, options) for name, options in MAPS.items()),
+    ]
+    print(f"{size / 1e9:.2f} GB of Llama to MaxText's tree, {args.workers} workers, {args.rounds} rounds:")
     interleave(contestants, args.rounds, scratch)
     table(contestants, size)
     shutil.rmtree(source)
@@ -230,6 +259,7 @@ def main() -> None:
     parser.add_argument("--size", type=parse_size, default="2GiB", help="of the large checkpoint (2GiB)")
     parser.add_argument("--tensors", type=int, default=100_000, help="in the other one (%(default)s); 0: none")
     parser.add_argument("--gpt-oss", type=int, default=0, metavar="LAYERS", help="gpt-oss-20b alone, of so many layers")
+    parser.add_argument("--maps", action="store_true", help="maps alone")
     parser.add_argument("--layout", choices=["in-out", "out-in"], default="in-out", help="its experts' (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="besides a warm-up (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="and threads of the copy limit (%(default)s)")
@@ -242,10 +272,13 @@ def main() -> None:
         print(f"{cpu_name()}, {os.cpu_count()} CPUs, Linux {platform.release()}, {scratch}")
         if args.gpt_oss:
             bench_gpt_oss(scratch, args)
+        elif args.maps:
+            bench_maps(scratch, args)
         else:
             bench_large(scratch, args)
             bench_experts(scratch, args)
             bench_fp8(scratch, args)
+            bench_maps(scratch, args)
             if args.tensors:
                 bench_many(scratch, args)
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

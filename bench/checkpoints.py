@@ -91,6 +91,42 @@ def make_large(folder: Path, size: int) -> None:
     write_sharded(folder, shards)
 
 
+def make_llama(folder: Path, layers: int) -> None:
+    """Llama-3.1-8B with its real shapes, but few layers and a small vocabulary; two files."""
+    hidden, heads, kv_heads, size, inner, words = 4096, 32, 8, 128, 14336, 4096
+    shards: list[Tensors] = [
+        {"model.embed_tokens.weight": ("BF16", [words, hidden])},
+        {"model.norm.weight": ("BF16", [hidden]), "lm_head.weight": ("BF16", [words, hidden])},
+    ]
+    for layer in range(layers):
+        names: Tensors = {
+            "self_attn.q_proj": ("BF16", [heads * size, hidden]),
+            "self_attn.k_proj": ("BF16", [kv_heads * size, hidden]),
+            "self_attn.v_proj": ("BF16", [kv_heads * size, hidden]),
+            "self_attn.o_proj": ("BF16", [hidden, heads * size]),
+            "mlp.gate_proj": ("BF16", [inner, hidden]),
+            "mlp.up_proj": ("BF16", [inner, hidden]),
+            "mlp.down_proj": ("BF16", [hidden, inner]),
+            "input_layernorm": ("BF16", [hidden]),
+            "post_attention_layernorm": ("BF16", [hidden]),
+        }
+        shards[2 * layer // layers] |= {f"model.layers.{layer}.{name}.weight": value for name, value in names.items()}
+    write_sharded(folder, shards)
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "num_hidden_layers": layers,
+        "head_dim": size,
+        "vocab_size": words,
+        "tie_word_embeddings": False,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def make_many(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     tensors: Tensors = {f"model.layers.{i // 100}.experts.{i % 100}.weight": ("BF16", [8, 8]) for i in range(count)}

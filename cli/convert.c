@@ -34,7 +34,7 @@ static const struct option_row rows[] = {
              "go on from what a run that was stopped has left: each block it wrote is checked and kept; without one, "
              "begin as always"),
     OPT_CHOICE("format", "NAME", format, format_choices, NULL,
-               "what to write; jax: the directory of jax.experimental.array_serialization.pytree_serialization"),
+               "what to write; jax: the directory that the pytree_serialization of jax.experimental loads"),
     OPT_LIST("include", "GLOB", include,
              "take only the tensors whose names match; may be given several times. '*' crosses dots"),
     OPT_LIST("exclude", "GLOB", exclude, "leave out the tensors whose names match; may be given several times"),

@@ -292,7 +292,8 @@ static void json_tensor(struct json *j, const struct tp_checkpoint *ck, const st
     for (uint32_t i = 0; i < t->extent_count; i++) {
         const struct tp_extent *e = &t->extents[i];
         json_open(j, NULL, '{');
-        json_text(j, "file", tp_checkpoint_file(ck, e->file)->name);
+        const struct tp_file_info *file = tp_checkpoint_file(ck, e->file); /* a chunk may stand in the metadata */
+        json_text(j, "file", file ? file->name : NULL);
         json_count(j, "offset", e->offset_bytes);
         json_count(j, "length", e->size_bytes);
         json_close(j, '}');

@@ -6,6 +6,7 @@
 #include <tensorport/tensorport.h>
 
 #include "document.h"
+#include "text.h"
 
 /* Text for roff: hyphens that stay hyphens, backslashes, and no line that begins like a request. An empty line
  * between paragraphs becomes .PP. */
@@ -119,6 +120,36 @@ static const struct {
     {"COLUMNS", "width of the bar where the terminal does not tell its own"},
 };
 
+/* What is read and written at most: beyond it a checkpoint is refused, before anything is written. */
+static const struct {
+    const char *what;
+    uint64_t most;
+    const char *unit;
+} limits[] = {
+    {"a safetensors header; an index", TP_HEADER_MAX_BYTES, "bytes"},
+    {"files of a checkpoint, read or written", TP_FILES_MAX, "files, shards and files of chunks alike"},
+    {"a tensor's name; a path in the tree", TP_NAME_MAX_BYTES, "bytes"},
+    {"a tensor's axes", TP_RANK_MAX, "axes; an Orbax checkpoint takes 32"},
+    {"a tensor's size", INT64_MAX, "bytes"},
+    {"chunks of an Orbax checkpoint", 1 << 23, "chunks"},
+};
+
+static void put_limits(FILE *out)
+{
+    fputs(".SH LIMITS\nBeyond these a checkpoint is refused, before anything is written.\n", out);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        fputs(".TP\n.B ", out);
+        put_text(out, limits[i].what);
+        fprintf(out, "\n%s %s.\n", text_count(limits[i].most).s, limits[i].unit);
+    }
+    fputs(".PP\nThe number of tensors has no limit of its own: a header of the size above names more than a million.\n"
+          ".PP\nMemory: the peak is at most what --max-memory says, 32 MiB a worker if it says nothing, and beside it "
+          "tables of 512 bytes a tensor, and its name where that is long. The least for one worker is 13 MiB, "
+          "with more for weights that are decoded or stored compressed; a smaller --max-memory is refused with the "
+          "figure. No size of a tensor, a shard or a model is in this.\n",
+          out);
+}
+
 static void put_sections(FILE *out)
 {
     fputs(".SH EXIT STATUS\n", out);
@@ -133,11 +164,7 @@ static void put_sections(FILE *out)
         put_text(out, variables[i].meaning);
         fputs(".\n", out);
     }
-    fputs(".SH LIMITS\n", out);
-    fprintf(out,
-            "A safetensors header or index of %u bytes, %u files, tensor names of %u bytes, and %u axes are read; "
-            "beyond that a checkpoint is refused.\n",
-            TP_HEADER_MAX_BYTES, TP_FILES_MAX, TP_NAME_MAX_BYTES, TP_RANK_MAX);
+    put_limits(out);
     fputs(".SH SIGNALS\nThe first SIGINT, SIGTERM or SIGHUP stops the work in order; the second one ends the process "
           "at once. Nothing half done ever appears under the output's name.\n",
           out);

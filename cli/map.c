@@ -37,7 +37,7 @@ int map_view_open(struct map_view *view, const struct map_wish *wish)
         return print_error(&err);
     for (uint32_t i = 0; i < tp_mapping_finding_count(view->mapping); i++) {
         struct tp_mapping_finding finding;
-        tp_mapping_finding(view->mapping, i, &finding);
+        tp_mapping_finding_at(view->mapping, i, &finding);
         view->error_count += finding.is_error;
         view->warning_count += !finding.is_error;
     }
@@ -69,7 +69,7 @@ void map_say_findings(const struct map_view *view, bool errors)
     line_init(&l);
     for (uint32_t i = 0; i < tp_mapping_finding_count(view->mapping); i++) {
         struct tp_mapping_finding finding;
-        tp_mapping_finding(view->mapping, i, &finding);
+        tp_mapping_finding_at(view->mapping, i, &finding);
         if (finding.is_error == errors)
             say_finding(&l, &finding);
     }

@@ -55,13 +55,13 @@ static struct widths measure(const struct map_view *v)
     struct widths w = {.path = 5, .dtype = 8, .shape = 5, .source = 5};
     for (uint32_t i = 0; i < tp_mapping_target_count(v->mapping); i++) {
         struct tp_mapping_target t;
-        tp_mapping_target(v->mapping, i, &t);
+        tp_mapping_target_at(v->mapping, i, &t);
         w.path = wider(w.path, text_name(t.path).s, NAME_WIDTH_MAX);
         w.dtype = wider(w.dtype, tp_dtype_numpy_name(t.dtype), 20);
         w.shape = wider(w.shape, text_shape(t.shape, t.rank).s, SHAPE_WIDTH_MAX);
         for (uint32_t k = 0; k < t.source_count; k++) {
             struct tp_mapping_source s;
-            tp_mapping_source(v->mapping, i, k, &s);
+            tp_mapping_source_at(v->mapping, i, k, &s);
             w.source = wider(w.source, text_name(s.name).s, NAME_WIDTH_MAX);
         }
     }
@@ -71,7 +71,7 @@ static struct widths measure(const struct map_view *v)
 static void say_source(struct line *l, const struct map_view *v, uint32_t target, uint32_t index, size_t width)
 {
     struct tp_mapping_source s;
-    tp_mapping_source(v->mapping, target, index, &s);
+    tp_mapping_source_at(v->mapping, target, index, &s);
     line_add(l, "    ");
     if (*s.slot)
         line_cell(l, text_name(s.name).s, width);
@@ -105,7 +105,7 @@ static void say_targets(const struct map_view *v, bool all)
     line_end(&l);
     for (uint32_t i = 0; i < tp_mapping_target_count(v->mapping); i++) {
         struct tp_mapping_target t;
-        tp_mapping_target(v->mapping, i, &t);
+        tp_mapping_target_at(v->mapping, i, &t);
         line_cell(&l, text_name(t.path).s, w.path);
         line_cell(&l, tp_dtype_numpy_name(t.dtype), w.dtype);
         line_cell(&l, text_shape(t.shape, t.rank).s, w.shape);
@@ -142,7 +142,7 @@ static void say_headline(const struct map_view *v)
     struct line l;
     for (uint32_t i = 0; i < arrays; i++) {
         struct tp_mapping_target t;
-        tp_mapping_target(v->mapping, i, &t);
+        tp_mapping_target_at(v->mapping, i, &t);
         bytes += t.size_bytes;
     }
     line_init(&l);
@@ -161,7 +161,7 @@ static void json_findings(struct json *j, const char *key, const struct map_view
     json_open(j, key, '[');
     for (uint32_t i = 0; i < tp_mapping_finding_count(v->mapping); i++) {
         struct tp_mapping_finding finding;
-        tp_mapping_finding(v->mapping, i, &finding);
+        tp_mapping_finding_at(v->mapping, i, &finding);
         if (finding.is_error != errors)
             continue;
         json_open(j, NULL, '{');
@@ -177,7 +177,7 @@ static void json_sources(struct json *j, const struct map_view *v, uint32_t targ
     json_open(j, "sources", '[');
     for (uint32_t i = 0; i < count; i++) {
         struct tp_mapping_source s;
-        tp_mapping_source(v->mapping, target, i, &s);
+        tp_mapping_source_at(v->mapping, target, i, &s);
         json_open(j, NULL, '{');
         json_text(j, "name", s.name);
         json_text(j, "dtype", tp_dtype_numpy_name(s.dtype));
@@ -205,7 +205,7 @@ static void json_targets(struct json *j, const struct map_view *v)
     json_open(j, "arrays", '[');
     for (uint32_t i = 0; i < tp_mapping_target_count(v->mapping); i++) {
         struct tp_mapping_target t;
-        tp_mapping_target(v->mapping, i, &t);
+        tp_mapping_target_at(v->mapping, i, &t);
         json_open(j, NULL, '{');
         json_text(j, "path", t.path);
         json_text(j, "dtype", tp_dtype_numpy_name(t.dtype));

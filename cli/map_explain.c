@@ -50,9 +50,9 @@ static void way_take(struct way *w, const struct map_view *v, uint32_t target, u
 {
     w->target = target;
     w->index = index;
-    tp_mapping_target(v->mapping, target, &w->array);
-    tp_mapping_source(v->mapping, target, index, &w->source);
-    tp_mapping_way(v->mapping, target, index, &w->how);
+    tp_mapping_target_at(v->mapping, target, &w->array);
+    tp_mapping_source_at(v->mapping, target, index, &w->source);
+    tp_mapping_way_at(v->mapping, target, index, &w->how);
 }
 
 /* ---- words ---- */
@@ -178,11 +178,19 @@ static bool is_meant(const struct map_view *v, const char *name, uint32_t target
 {
     struct tp_mapping_target array;
     struct tp_mapping_source source;
-    tp_mapping_target(v->mapping, target, &array);
+    tp_mapping_target_at(v->mapping, target, &array);
     if (strcmp(array.path, name) == 0)
         return true;
-    tp_mapping_source(v->mapping, target, index, &source);
+    tp_mapping_source_at(v->mapping, target, index, &source);
     return strcmp(source.name, name) == 0;
+}
+
+static void say_more(uint32_t count)
+{
+    struct line l;
+    line_init(&l);
+    line_add(&l, "and %" PRIu32 " more source%s; --all shows them", count, text_s(count));
+    line_end_words(&l);
 }
 
 /* Every copy that the name takes part in; of an array with many sources the first ones. Returns how many there are. */
@@ -192,7 +200,7 @@ static uint32_t tell_ways(const struct explain_args *args, const struct map_view
     for (uint32_t i = 0; i < tp_mapping_target_count(v->mapping); i++) {
         struct tp_mapping_target array;
         uint32_t here = 0;
-        tp_mapping_target(v->mapping, i, &array);
+        tp_mapping_target_at(v->mapping, i, &array);
         for (uint32_t k = 0; k < array.source_count; k++) {
             struct way w;
             if (!is_meant(v, args->name, i, k))
@@ -207,7 +215,7 @@ static uint32_t tell_ways(const struct explain_args *args, const struct map_view
                 say_way(v, &w);
         }
         if (here > WAYS_SHOWN && !args->all && !args->json)
-            printf("and %" PRIu32 " more source%s; --all shows them\n", here - WAYS_SHOWN, text_s(here - WAYS_SHOWN));
+            say_more(here - WAYS_SHOWN);
     }
     return found;
 }
@@ -223,7 +231,7 @@ static void say_unknown(const struct map_view *v, const char *name)
         nearest_consider(&near, tp_checkpoint_tensor(v->ck, i)->name);
     for (uint32_t i = 0; paths && i < arrays; i++) {
         struct tp_mapping_target array;
-        tp_mapping_target(v->mapping, i, &array);
+        tp_mapping_target_at(v->mapping, i, &array);
         paths[i] = strdup(array.path);
         if (paths[i])
             nearest_consider(&near, paths[i]);
@@ -243,7 +251,7 @@ static int tell_rest(const struct explain_args *args, const struct map_view *v)
 {
     for (uint32_t i = 0; i < tp_mapping_target_count(v->mapping); i++) {
         struct tp_mapping_target array;
-        tp_mapping_target(v->mapping, i, &array);
+        tp_mapping_target_at(v->mapping, i, &array);
         if (strcmp(array.path, args->name) != 0)
             continue;
         printf("%s is a constant of the map\n", text_name(args->name).s);

@@ -15,7 +15,7 @@
 struct verify_args {
     const char *model, *folder; /* by option, or as a word */
     const char *source;
-    const char *map, *target;
+    const char *map, *target, *original;
     const char *cpu;
     uint64_t max_memory;
     int progress;
@@ -35,6 +35,7 @@ static const struct option_row rows[] = {
              "file"),
     OPT_TEXT(0, "target", "NAME", target, "the preset of this target for the architecture in the source's config.json"),
     OPT_FLAG(0, "reverse", reverse, "with --map: the folder is the way back, made from what the map made"),
+    OPT_TEXT(0, "original", "PATH", original, "with --source: what convert was given as --original"),
     OPT_FLAG(0, "quick", quick, "check structure, names and sizes only; do not read the values"),
 
     OPT_SECTION("Running"),
@@ -202,6 +203,7 @@ static int run_verification(const struct verify_args *args, const struct tp_map 
     struct tp_verify_options options = {
         .model = args->model,
         .source = args->source,
+        .original = args->original,
         .map = map,
         .reverse = args->reverse,
         .quick = args->quick,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply.h"
 #include "fuzz.h"
 #include "map/rule.h"
 
@@ -205,6 +206,7 @@ static void check_map(const char *text, size_t len, const struct tp_config_numbe
         check_names(&map->rules[i], &scope);
     }
     check_expressions(map, &scope);
+    fuzz_apply_map(map, config);
     tp_map_release(map);
 }
 
@@ -241,13 +243,55 @@ static void say(struct text *t, const char *fmt, ...)
 
 #define PICK(in, list) ((list)[fuzz_choice((in), TP_COUNT_OF(list))])
 
-static const char *const exprs[] = {
-    "2", "h", "hidden_size", "head_dim | hidden_size / n", "1/sqrt(h)", "n*h", "0", "half", "zero", "1/zero", "nothing",
-    "-(1+2)*3.5e-1", "unknown | 4", "sqrt(0-1)", "((1))", "2-2", "h+", "1e999", "tied",
+/* Rules that are right; say_rule changes a part of them now and then. */
+struct form {
+    const char *from, *to; /* `from`: or pieces, with the member's name */
+    const char *axes, *more;
 };
+
+static const struct form forms[] = {
+    {"\"from\": \"x.{l}\"", "\"y.{l}\"", NULL, ""},
+    {"\"from\": \"lm_head\"", "\"head/kernel\"", "o i -> i o", ""},
+    {"\"from\": \"{l}.{p:q|k|v}\"", "\"{l}/{p:query|key|value}\"", "(n h) d -> d n h", ""},
+    {"\"from\": \"[m.]{c*l+b}.{s:a|aa|}w\"", "\"layers_{b}/{s:x|y|z}\"", "d -> d l", ""},
+    {"\"from\": \"x.{2*l+1}\"", "\"global[{l}]\"", NULL, ""},
+    {"\"from\": \"x.{l+3}.{e}\"", "\"moe\"", "o i -> e l i o", ""},
+    {"\"from\": \"x.{l<h}\"", "\"dense/[{l}]/w\"", "1 d -> d", ""},
+    {"\"from\": \"stacked\"", "\"x.{l}.{b}\"", "d l (b 2) -> d 2", ""},
+    {"\"from\": \"{l}.rope\"", "\"rope\"", "(n 2 h) d -> d l n (h 2)", ", \"mul\": \"1/sqrt(h)\""},
+    {"\"from\": [\"{l}.k\", \"{l}.v\"]", "\"kv\"", "(n h) d -> l s n d h", ", \"stack\": \"s\""},
+    {"\"from\": [\"{l}.q\", \"{l}.k\", \"{l}.v\"]", "\"qkv{l}\"", "x d -> d x", ", \"cat\": \"x\""},
+    {"\"from\": \"gate_up.{l}\"", "[\"wi_0\", \"wi_1\"]", "e d (f 2) -> e l d f", ", \"split\": \"2\""},
+    {"\"from\": \"gate_up.{l}\"", "[\"{l}.g\", \"{l}.u\"]", "(s f) d -> d f", ", \"split\": \"s\""},
+    {"\"from\": \"kv_b\"", "[\"k\", \"v\"]", "(n x) d -> d n x",
+     ", \"split\": {\"axis\": \"x\", \"sizes\": [\"h\", 3]}"},
+    {"\"pieces\": [{\"from\": \"{l}.qkv\", \"take\": \"0:h\", \"axes\": \"(g x) d\"},"
+     " {\"from\": \"{l}.qkv\", \"take\": \"h:\", \"axes\": \"(g x) d\"}, {\"from\": \"{l}.z\", \"axes\": \"g x d\"}]",
+     "\"in\"", "d l (g x)", ", \"cat\": \"x\""},
+    {"\"from\": \"embed\"", "\"embed\"", "v d -> v d",
+     ", \"pad\": {\"v\": \"h * 8\", \"d\": 3}, \"mul\": {\"by\": \"sqrt(d)\", \"in\": \"bf16\"}"},
+    {"\"from\": \"norm{l}\"", "\"norm_{l+3}\"", NULL, ", \"add\": 1, \"dtype\": \"float32\""},
+    {"\"from\": [\"{l}.inv_freq\", \"{l}.bias\"]", NULL, NULL, ", \"drop\": true"},
+    {"\"from\": \"lm_head{l}\"", NULL, NULL, ", \"same_as\": \"embed{l}\""},
+    {"\"from\": \"{l}.{l+2}.{b}\"", "\"{b}.{c*l+b}\"", NULL, ""},
+};
+static const char *const exprs[] = {
+    "2",           "h",
+    "hidden_size", "head_dim | hidden_size / n",
+    "1/sqrt(h)",   "n*h",
+    "0",           "half",
+    "zero",        "1/zero",
+    "nothing",     "tied",
+    "unknown | 4", "sqrt(0-1)",
+    "((1))",       "2-2",
+    "h+",          "-(1+2)*3.5e-1",
+};
+static const char *const sizes[] = {"4",    "hidden_size / 4", "unknown | 3", "2", "half * 6",
+                                    "zero", "nothing",         "h",           "n"};
 static const char *const name_parts[] = {
-    "model.", "layers.", "x", "0", "1", "{l}", "{e}", "{c*l+b}", "{2*l+1}", "{l+3}", "{l<3}", "{l<h}", "{p:q|k|v}",
-    "{p:query|key|value}", "{s:a|aa|}", "{s:|1|0}", "[model.]", "[{l}]", "[0]", "{n*l+b}", "{b}", "{m}", "/", ".weight",
+    "model.",    "layers.",  "x",     "0",     "1",        "{l}", "{e}",       "{c*l+b}",
+    "{2*l+1}",   "{l+3}",    "{l<3}", "{l<h}", "{b}",      "{m}", "{p:q|k|v}", "{p:query|key|value}",
+    "{s:a|aa|}", "{s:|1|0}", "[0]",   "[{l}]", "[model.]", "/",   ".w",        "{n*l+b}",
 };
 static const char *const axes[] = {
     "n", "h", "d", "l", "e", "f", "2", "1", "(n h)", "(f 2)", "(h 2)", "(2 f)", "s", "x", "b", "(g x)", "m", "(x 3)",
@@ -261,109 +305,68 @@ static void say_name(struct text *t, struct fuzz_bytes *in)
     say(t, "\"");
 }
 
-static void say_names(struct text *t, struct fuzz_bytes *in, const char *key)
+/* The form's text, rarely one of chance. */
+static void say_names(struct text *t, struct fuzz_bytes *in, const char *key, const char *names)
 {
-    size_t count = fuzz_choice(in, 4);
-    say(t, "\"%s\": %s", key, count ? "[" : "");
-    for (size_t i = 0; i < (count ? count : 1); i++) {
-        say(t, "%s", i ? ", " : "");
+    say(t, "\"%s\": ", key);
+    if (fuzz_rarely(in, 16))
         say_name(t, in);
-    }
-    say(t, "%s", count ? "]" : "");
+    else
+        say(t, "%s", names);
 }
 
-static void say_axes(struct text *t, struct fuzz_bytes *in, bool one_side)
+static void say_axes(struct text *t, struct fuzz_bytes *in, const char *sides)
 {
-    say(t, "\"axes\": \"");
-    for (unsigned side = one_side ? 1 : 0; side < 2; side++) {
+    bool one_side = strchr(sides, '>') == NULL;
+    if (!fuzz_rarely(in, 16)) {
+        say(t, ", \"axes\": \"%s\"", sides);
+        return;
+    }
+    say(t, ", \"axes\": \"");
+    for (unsigned side = one_side; side < 2; side++) {
         for (size_t i = 0, count = fuzz_choice(in, 5); i < count; i++)
             say(t, "%s ", PICK(in, axes));
         say(t, "%s", side == 0 ? "-> " : "\"");
     }
 }
 
-static void say_pieces(struct text *t, struct fuzz_bytes *in)
-{
-    say(t, "\"pieces\": [");
-    for (size_t i = 0, count = 1 + fuzz_choice(in, 3); i < count; i++) {
-        say(t, "%s{\"from\": ", i ? ", " : "");
-        say_name(t, in);
-        if (fuzz_rarely(in, 3)) {
-            say(t, ", \"take\": \"%s", PICK(in, exprs));
-            say(t, ":%s\"", PICK(in, exprs));
-        }
-        say(t, ", ");
-        say_axes(t, in, true);
-        say(t, "}");
-    }
-    say(t, "]");
-}
-
-/* What is done along axes and to values. */
-static void say_members(struct text *t, struct fuzz_bytes *in)
-{
-    static const char *const along[] = {"s", "x", "2", "d", "h"};
-    if (fuzz_rarely(in, 3))
-        say(t, ", \"split\": \"%s\"", PICK(in, along));
-    else if (fuzz_rarely(in, 3))
-        say(t, ", \"split\": {\"axis\": \"%s\", \"sizes\": [1, 2]}", PICK(in, along));
-    if (fuzz_rarely(in, 3))
-        say(t, ", \"stack\": \"%s\"", PICK(in, along));
-    if (fuzz_rarely(in, 3))
-        say(t, ", \"cat\": \"%s\"", PICK(in, along));
-    if (fuzz_rarely(in, 4))
-        say(t, ", \"mul\": \"%s\"", PICK(in, exprs));
-    if (fuzz_rarely(in, 8))
-        say(t, ", \"mul\": {\"by\": \"%s\", \"in\": \"bf16\"}", PICK(in, exprs));
-    if (fuzz_rarely(in, 4))
-        say(t, ", \"add\": \"%s\"", PICK(in, exprs));
-    if (fuzz_rarely(in, 4))
-        say(t, ", \"pad\": {\"%s\": \"h + 1\"}", PICK(in, along));
-    if (fuzz_rarely(in, 4))
-        say(t, ", \"dtype\": \"float32\"");
-}
-
 static void say_rule(struct text *t, struct fuzz_bytes *in)
 {
-    bool has_pieces = fuzz_rarely(in, 4);
-    say(t, "{");
-    if (has_pieces)
-        say_pieces(t, in);
-    else
-        say_names(t, in, "from");
-    if (fuzz_rarely(in, 8)) {
-        say(t, ", \"drop\": true");
-    } else if (fuzz_rarely(in, 8)) {
-        say(t, ", \"same_as\": ");
-        say_name(t, in);
+    const struct form *form = &PICK(in, forms);
+    const struct form *other = fuzz_rarely(in, 16) ? &PICK(in, forms) : form;
+    if (fuzz_rarely(in, 16)) {
+        say(t, "{");
+        say_names(t, in, "from", "\"a{l}\"");
     } else {
-        say(t, ", ");
-        say_names(t, in, "to");
-        if (!fuzz_rarely(in, 3)) {
-            say(t, ", ");
-            say_axes(t, in, has_pieces);
-        }
-        say_members(t, in);
+        say(t, "{%s", form->from);
     }
-    if (fuzz_rarely(in, 4))
+    if (form->to) {
+        say(t, ", ");
+        say_names(t, in, "to", form->to);
+    }
+    if (form->axes)
+        say_axes(t, in, form->axes);
+    say(t, "%s", other->more);
+    if (fuzz_rarely(in, 8))
         say(t, ", \"also\": true");
     if (fuzz_rarely(in, 8))
         say(t, ", \"if\": \"%s\"", PICK(in, exprs));
-    if (fuzz_rarely(in, 8)) {
+    if (fuzz_rarely(in, 16)) {
         say(t, ", \"if_missing\": ");
         say_name(t, in);
     }
+    if (fuzz_rarely(in, 16))
+        say(t, ", \"add\": \"%s\"", PICK(in, exprs));
     say(t, "}");
 }
 
 static void build(struct text *t, struct fuzz_bytes *in)
 {
-    static const char *const dims[] = {"h", "n", "c", "d", "x"};
-    say(t, "{\"tensorport_map\": 1");
-    say(t, ", \"dims\": {\"h\": \"%s\"", fuzz_rarely(in, 4) ? PICK(in, exprs) : "head_dim");
-    for (size_t i = 1; i < TP_COUNT_OF(dims); i++)
-        if (fuzz_rarely(in, 2))
-            say(t, ", \"%s\": \"%s\"", dims[i], PICK(in, exprs));
+    static const char *const dims[] = {"h", "n", "c", "d", "v"};
+    say(t, "{\"tensorport_map\": 1, \"dims\": {\"c\": 2");
+    for (size_t i = 0; i < TP_COUNT_OF(dims); i++)
+        if (fuzz_rarely(in, 3) && strcmp(dims[i], "c") != 0)
+            say(t, ", \"%s\": \"%s\"", dims[i], PICK(in, sizes));
     say(t, "}, \"sep\": \"%s\", \"rules\": [", fuzz_rarely(in, 3) ? "" : "/");
     for (size_t i = 0, count = 1 + fuzz_choice(in, 4); i < count; i++) {
         say(t, "%s\n", i ? "," : "");

@@ -12,7 +12,7 @@ find_python()
 {
     for version in "$@"; do
         for python in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version".*/bin/python; do
-            "$python" -c "import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != tuple(map(int, '$version'.split('.'))))" \
+            "$python" -c "import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" \
                 2>/dev/null && return
         done
     done

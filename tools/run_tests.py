@@ -102,14 +102,15 @@ def run_meson(kind: str, suites: list[str], wrapper: str = "") -> Totals:
     return from_meson(log, f"C programs ({tool or kind})").settle(f"C programs ({tool or kind})", done.returncode)
 
 
-def run_pytest(kind: str, *options: str) -> Totals:
-    """The Python tests, with the programs of build/<kind>."""
+def run_pytest(kind: str, *options: str, **variables: str) -> Totals:
+    """The Python tests, with the programs of build/<kind>; `variables` of the environment say how long they go on."""
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
     command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-rs", "-p", "no:cacheprovider"]
     command += [f"--junitxml={report}", *TIDY]
     workers = ["-n", str(min(4, os.cpu_count() or 1))]
-    done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=environment(kind), stdin=subprocess.DEVNULL)
+    env = environment(kind) | variables
+    done = subprocess.run([*command, *workers, *options], cwd=ROOT, env=env, stdin=subprocess.DEVNULL)
     return from_junit(report, f"pytest ({kind})").settle(f"pytest ({kind})", done.returncode)
 
 
@@ -130,7 +131,7 @@ SHORT = [
     ("checks", lambda: run_checks(CHECKS)),
     ("C programs", lambda: run_meson("test", ALL)),
     ("C programs, ASan and UBSan", lambda: run_meson("asan", ALL)),
-    ("command and loader", lambda: run_pytest("test", "tests/e2e", "tests/cli")),
+    ("command and loader", lambda: run_pytest("test", "tests/e2e", "tests/cli", "tests/maps")),
     ("command and malformed files, ASan and UBSan", lambda: run_pytest("asan", *SANITIZED)),
 ]
 LONG = [
@@ -142,9 +143,23 @@ LONG = [
         "conversions, ASan and UBSan",
         lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py"),
     ),
+    (
+        "faults and full disks, ASan and UBSan",
+        lambda: run_pytest("asan", "tests/e2e/test_faults.py", "tests/e2e/test_disk.py", TENSORPORT_FAULT_SAMPLE="10"),
+    ),
+    (
+        "killed at 200 moments of each kind; random conversions",
+        lambda: run_pytest(
+            "test",
+            "tests/e2e/test_resume.py",
+            "tests/e2e/test_random.py",
+            TENSORPORT_KILLS="200",
+            TENSORPORT_RANDOM_SECONDS="300",
+        ),
+    ),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
     ("C programs, long tier", lambda: run_meson("test", SLOW)),
-    ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli")),
+    ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli", "tests/maps")),
 ]
 
 

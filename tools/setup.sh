@@ -151,7 +151,10 @@ install_debian "$*"
 for set in "$@"; do
     case $set in
         build | fuzz) ;;
-        long) sh tools/old_orbax.sh ;;
+        long)
+            sh tools/old_orbax.sh
+            sh tools/map_env.sh
+            ;;
         demo | test)
             install_python "$set"
             fetch_model

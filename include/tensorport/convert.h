@@ -20,7 +20,7 @@ enum tp_output_format { TP_OUTPUT_FLAX_MSGPACK = 0, TP_OUTPUT_SAFETENSORS, TP_OU
 enum tp_tree {
     TP_TREE_FLAT = 0, /* a name is one key */
     TP_TREE_NESTED,   /* names are split at their dots */
-    TP_TREE_LISTS     /* ... and a level whose keys are 0, 1, ... n-1 is a list (Orbax; elsewhere as nested) */
+    TP_TREE_LISTS     /* ... and a level whose keys are 0, 1, ... n-1 is a list (Orbax, JAX; elsewhere as nested) */
 };
 /* How --zero-copy puts the source's files beside ours. */
 enum tp_link {
@@ -32,7 +32,7 @@ enum tp_link {
 };
 enum tp_orbax_layout { TP_ORBAX_V0 = 0, TP_ORBAX_V1 };
 
-/* What only --format orbax knows. */
+/* What only --format orbax knows; --format jax of it chunk_bytes, timestamp, zero_copy, link and min_chunk_bytes. */
 struct tp_orbax_options {
     uint64_t chunk_bytes; /* a chunk is not larger; 0: 32 MiB */
     bool zarr3;           /* zarr v3 metadata; else v2, but where an array can only be said in v3 */

@@ -76,12 +76,12 @@ TP_API TP_MUST_CHECK enum tp_status tp_mapping_make(struct tp_mapping **out, con
                                                     const struct tp_mapping_options *options, struct tp_error *err);
 TP_API void tp_mapping_free(struct tp_mapping *mapping);
 TP_API uint32_t tp_mapping_finding_count(const struct tp_mapping *mapping);
-TP_API void tp_mapping_finding(const struct tp_mapping *mapping, uint32_t index, struct tp_mapping_finding *out);
+TP_API void tp_mapping_finding_at(const struct tp_mapping *mapping, uint32_t index, struct tp_mapping_finding *out);
 TP_API uint32_t tp_mapping_target_count(const struct tp_mapping *mapping); /* in the order of the output */
-TP_API void tp_mapping_target(struct tp_mapping *mapping, uint32_t index, struct tp_mapping_target *out);
+TP_API void tp_mapping_target_at(struct tp_mapping *mapping, uint32_t index, struct tp_mapping_target *out);
 /* Of a target: its index-th source, below source_count. */
-TP_API void tp_mapping_source(struct tp_mapping *mapping, uint32_t target, uint32_t index,
-                              struct tp_mapping_source *out);
+TP_API void tp_mapping_source_at(struct tp_mapping *mapping, uint32_t target, uint32_t index,
+                                 struct tp_mapping_source *out);
 /* How a source comes into a target: loops over elements, and arithmetic on the way. */
 struct tp_mapping_loop {
     const char *axis;                         /* its name in the rule; "" where several run on as one */
@@ -96,7 +96,7 @@ struct tp_mapping_way {
     double factor, addend;
 };
 /* Of a target: the way of its index-th source. What it points to is valid until the next call. */
-TP_API void tp_mapping_way(struct tp_mapping *mapping, uint32_t target, uint32_t index, struct tp_mapping_way *out);
+TP_API void tp_mapping_way_at(struct tp_mapping *mapping, uint32_t target, uint32_t index, struct tp_mapping_way *out);
 /* Tensors of the checkpoint that rules drop. */
 TP_API uint32_t tp_mapping_dropped_count(const struct tp_mapping *mapping);
 TP_API const char *tp_mapping_dropped(const struct tp_mapping *mapping, uint32_t index);

@@ -16,6 +16,7 @@ extern "C" {
 struct tp_verify_options {
     const char *model;         /* folder of *.msgpack files, with or without manifest.json */
     const char *source;        /* checkpoint to re-derive every byte from, or NULL */
+    const char *original;      /* source: what --original was, where the manifest says that there was one */
     const struct tp_map *map;  /* source: what makes it the model, where no manifest.json says so; or NULL */
     bool reverse;              /* map: the model is the way back, made from a source that the map made */
     bool quick;                /* structure, sizes and names only */

@@ -97,7 +97,8 @@ void tp_json_uint(struct tp_json_writer *w, uint64_t value);
 void tp_json_double(struct tp_json_writer *w, double value);
 void tp_json_bool(struct tp_json_writer *w, bool value);
 void tp_json_null(struct tp_json_writer *w);
-void tp_json_newline(struct tp_json_writer *w); /* for readable places between members */
+void tp_json_raw(struct tp_json_writer *w, const char *text); /* a value that is to be spelled just so: 0.0 */
+void tp_json_newline(struct tp_json_writer *w);               /* for readable places between members */
 /* Any blanks before the next key, value or closing bracket; `blanks` is a literal. */
 void tp_json_space(struct tp_json_writer *w, const char *blanks);
 enum tp_status tp_json_writer_finish(struct tp_json_writer *w);

@@ -185,6 +185,11 @@ void tp_json_bool(struct tp_json_writer *w, bool truth)
     value(w, truth ? "true" : "false", truth ? 4 : 5);
 }
 
+void tp_json_raw(struct tp_json_writer *w, const char *text)
+{
+    value(w, text, strlen(text));
+}
+
 void tp_json_null(struct tp_json_writer *w)
 {
     value(w, "null", 4);

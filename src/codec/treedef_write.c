@@ -17,11 +17,11 @@ static bool has_failed(const struct tp_treedef_builder *b)
     return b->no_memory || b->too_large;
 }
 
-/* Room for `len` bytes in front; NULL after a failure. */
+/* Room for `len` bytes in front; NULL after a failure, or where none are wanted. */
 static uint8_t *take(struct tp_treedef_builder *b, size_t len)
 {
     b->too_large = b->too_large || len > TP_TREEDEF_BYTES_MAX - b->used;
-    if (has_failed(b))
+    if (has_failed(b) || len == 0)
         return NULL;
     if (len > b->capacity - b->used) {
         size_t capacity = b->capacity ? b->capacity : 1024;

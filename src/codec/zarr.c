@@ -205,8 +205,9 @@ static void put_codecs(struct tp_json_writer *w, const struct tp_zarr *zarr)
 }
 
 /* Chunks that are missing: we write none such, but version 3 wants a value. */
-static void put_fill(struct tp_json_writer *w, enum tp_dtype dtype)
+static void put_fill(struct tp_json_writer *w, enum tp_dtype dtype, bool is_terse)
 {
+    const char *zero = is_terse ? "0.0" : "0";
     tp_json_key(w, "fill_value");
     switch (tp_dtype_class(dtype)) {
     case TP_CLASS_BOOL:
@@ -214,31 +215,45 @@ static void put_fill(struct tp_json_writer *w, enum tp_dtype dtype)
         break;
     case TP_CLASS_COMPLEX:
         tp_json_begin_array(w);
-        tp_json_uint(w, 0);
-        tp_json_uint(w, 0);
+        tp_json_raw(w, zero);
+        tp_json_raw(w, zero);
         tp_json_end_array(w);
         break;
-    default:
+    case TP_CLASS_INT:
         tp_json_uint(w, 0);
+        break;
+    default:
+        tp_json_raw(w, zero);
     }
+}
+
+static void put_key_encoding(struct tp_json_writer *w, const struct tp_zarr *zarr)
+{
+    const char separator[2] = {zarr->separator, '\0'};
+    if (zarr->is_terse && zarr->has_c_prefix && zarr->separator == '/') {
+        tp_json_begin_object(w);
+        put_string(w, "name", "default");
+        tp_json_end_object(w);
+        return;
+    }
+    begin_named(w);
+    put_string(w, "separator", separator);
+    end_named(w, zarr->has_c_prefix ? "default" : "v2");
 }
 
 static void put_v3(struct tp_json_writer *w, const struct tp_zarr *zarr, const char *dtype)
 {
-    const char separator[2] = {zarr->separator, '\0'};
     tp_json_begin_object(w);
     tp_json_key(w, "chunk_grid");
     begin_named(w);
     put_numbers(w, "chunk_shape", zarr->chunk, zarr->rank);
     end_named(w, "regular");
     tp_json_key(w, "chunk_key_encoding");
-    begin_named(w);
-    put_string(w, "separator", separator);
-    end_named(w, zarr->has_c_prefix ? "default" : "v2");
+    put_key_encoding(w, zarr);
     tp_json_key(w, "codecs");
     put_codecs(w, zarr);
     put_string(w, "data_type", dtype);
-    put_fill(w, (enum tp_dtype)zarr->dtype);
+    put_fill(w, (enum tp_dtype)zarr->dtype, zarr->is_terse);
     put_string(w, "node_type", "array");
     put_numbers(w, "shape", zarr->shape, zarr->rank);
     tp_json_key(w, "zarr_format");

@@ -30,7 +30,9 @@ struct tp_zarr {
     char separator;    /* between the numbers of a chunk's key: '.' or '/' */
     bool has_c_prefix; /* version 3's own keys: "c/0/1"; else "0.1" */
     bool has_fill;     /* version 2 may have none */
-    uint8_t fill[16];  /* little-endian bytes of one element that is not stored; zeros without has_fill */
+    bool is_terse;    /* version 3, to be written as TensorStore spells it: no separator that is the usual one, zeros of
+                       * floats with a point */
+    uint8_t fill[16]; /* little-endian bytes of one element that is not stored; zeros without has_fill */
     uint64_t shape[TP_ZARR_RANK_MAX];
     uint64_t chunk[TP_ZARR_RANK_MAX]; /* of one stored object: a chunk, or a shard; each at least 1 */
     struct tp_zarr_codecs codecs;     /* of a chunk; of an inner one where is_sharded */

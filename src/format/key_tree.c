@@ -168,7 +168,8 @@ enum tp_status tp_key_tree_build(struct tp_key_tree *tree, const struct tp_plan 
 
 void tp_key_tree_sort_dicts(struct tp_key_tree *tree)
 {
-    qsort(tree->leaves, tree->count, sizeof *tree->leaves, by_kind_of_level);
+    if (tree->count > 0)
+        qsort(tree->leaves, tree->count, sizeof *tree->leaves, by_kind_of_level);
 }
 
 void tp_key_tree_release(struct tp_key_tree *tree)

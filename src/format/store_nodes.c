@@ -28,6 +28,7 @@ void tp_store_zarr(const struct tp_store *store, struct tp_zarr *zarr, const str
 {
     tp_zarr_init(zarr, store->version, (enum tp_dtype)array->dtype, array->rank, array->shape,
                  array->grid ? array->grid->chunk : NULL, array->grid ? array->grid->order : NULL);
+    zarr->is_terse = store->numbers != NULL; /* byte for byte as jax's save() has it */
 }
 
 /* ---- the source of the writer ---- */

@@ -15,6 +15,7 @@
 struct tp_conversion {
     struct tp_convert_options options;
     struct tp_checkpoint *source;
+    struct tp_checkpoint *original; /* of the way back of a map, or NULL */
     const struct tp_format *format;
     struct tp_kernels kernels;
     struct tp_plan plan;

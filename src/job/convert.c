@@ -10,6 +10,7 @@
 #include "job/conversion.h"
 #include "job/identity.h"
 #include "job/links.h"
+#include "job/original.h"
 #include "job/print.h"
 #include "job/report.h"
 #include "job/sames.h"
@@ -239,6 +240,15 @@ static enum tp_status choose_output(struct tp_conversion *cv, struct tp_error *e
     return st;
 }
 
+static enum tp_status use_original(struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_convert_options *o = &cv->options;
+    if (!o->map || !o->reverse || o->format != TP_OUTPUT_SAFETENSORS)
+        return tp_fail(err, TP_ERR_USAGE, "an original is of use for the way back of a map, to safetensors");
+    enum tp_status st = tp_checkpoint_open(&cv->original, o->original, &(struct tp_open_options){.ignore_index = false}, err);
+    return st ? st : tp_original_use(&cv->plan, cv->original, o, err);
+}
+
 static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
 {
     const struct tp_convert_options *o = &cv->options;
@@ -256,6 +266,8 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
         st = check_apart(cv, err);
     if (!st)
         st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
+    if (!st && o->original)
+        st = use_original(cv, err);
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
                             (struct tp_scratch_wish){cv->plan.decoded_count > 0,
@@ -327,6 +339,7 @@ void tp_conversion_free(struct tp_conversion *cv)
     tp_outdir_release(&cv->outdir);
     tp_side_release(&cv->side);
     tp_checkpoint_close(cv->source);
+    tp_checkpoint_close(cv->original);
     free(cv);
 }
 
@@ -614,7 +627,9 @@ static enum tp_status move_data(struct tp_conversion *cv, struct tp_error *err)
                            .progress_user = cv->options.progress_user};
     enum tp_status st = tp_move_run(&move, err);
     cv->kept_bytes = atomic_load(&move.kept_bytes);
-    return st ? st : tp_checkpoint_check_unchanged(cv->source, err);
+    if (!st)
+        st = tp_checkpoint_check_unchanged(cv->source, err);
+    return st || !cv->original ? st : tp_checkpoint_check_unchanged(cv->original, err);
 }
 
 static enum tp_status refuse_overflow(const struct tp_conversion *cv, const struct tp_convert_report *report,

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "checkpoint/describe.h"
 #include "checkpoint/name_index.h"
+#include "job/original.h"
 
 /* What the source would become: with a manifest what it was made into, else the source's tensors as they are. Arrays
  * are looked up by their keys joined with dots, which is what a reader of the output calls them. */
@@ -130,6 +131,7 @@ static enum tp_status take_made(struct tp_derive *d, const struct tp_array *expe
     }
     a->pieces = expected->pieces;
     a->piece_count = expected->piece_count;
+    a->restore = expected->restore;
     a->has_holes = expected->has_holes;
     a->fill = expected->fill;
     *known = true;
@@ -254,6 +256,8 @@ enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
     struct expected x = {.plan = {.array_count = 0}};
     struct tp_error why;
     enum tp_status st = tp_plan_build(&x.plan, d->source, d->options ? d->options : &as_they_are, d->traits, &why);
+    if (!st && d->original && (st = tp_original_use(&x.plan, d->original, d->options, &why)) != TP_OK)
+        tp_plan_release(&x.plan);
     if (st == TP_ERR_NOMEM || st == TP_ERR_IO) {
         if (err)
             *err = why;

@@ -10,6 +10,7 @@ struct tp_derive {
     struct tp_plan *plan; /* arrays with their extents; derive adds logicals, pieces and operations. Arrays that the
                            * source cannot give lose their extents (they have been reported) */
     const struct tp_checkpoint *model, *source;
+    const struct tp_checkpoint *original;     /* of the way back of a map, or NULL */
     const struct tp_convert_options *options; /* of the manifest, or NULL */
     struct tp_plan_traits traits;             /* of the model's format */
     const uint32_t *array_tensor;             /* by array: the model's tensor */

@@ -73,6 +73,18 @@ static enum tp_status add_sources(struct text *t, const struct tp_conversion *cv
     return st;
 }
 
+/* What else is read: its values are compared, so size and time are enough. */
+static enum tp_status add_original(struct text *t, const struct tp_conversion *cv, struct tp_error *err)
+{
+    enum tp_status st = TP_OK;
+    for (uint32_t i = 0; cv->original && i < tp_checkpoint_file_count(cv->original) && !st; i++) {
+        const struct tp_file_id *id = tp_file_cache_id(cv->original->cache, i);
+        st = add_line(t, err, "original %s: %" PRIu64 " bytes, changed %" PRId64 ".%09" PRId64,
+                      tp_checkpoint_file(cv->original, i)->name, id->size_bytes, id->mtime_s, id->mtime_ns);
+    }
+    return st;
+}
+
 static void hash_u64(struct tp_hasher *h, uint64_t value)
 {
     uint8_t bytes[8];
@@ -113,6 +125,8 @@ enum tp_status tp_identity_make(char **text, struct tp_digest *digest, const str
         st = add_options(&t, cv, err);
     if (!st)
         st = add_sources(&t, cv, err);
+    if (!st)
+        st = add_original(&t, cv, err);
     if (!st) {
         tp_hasher_reset(h);
         hash_layout(h, &cv->plan);

@@ -80,7 +80,7 @@ uint32_t tp_mapping_finding_count(const struct tp_mapping *m)
            (uint32_t)m->mapped.result.warning_count;
 }
 
-void tp_mapping_finding(const struct tp_mapping *m, uint32_t index, struct tp_mapping_finding *out)
+void tp_mapping_finding_at(const struct tp_mapping *m, uint32_t index, struct tp_mapping_finding *out)
 {
     const struct tp_map_result *r = &m->mapped.result;
     if (*m->undecodable) {
@@ -132,7 +132,7 @@ static uint64_t size_of(const uint64_t *shape, unsigned rank, enum tp_dtype dtyp
     return tp_dtype_bits(dtype) < 8 ? (count * tp_dtype_bits(dtype) + 7) / 8 : count * (tp_dtype_bits(dtype) / 8);
 }
 
-void tp_mapping_target(struct tp_mapping *m, uint32_t index, struct tp_mapping_target *out)
+void tp_mapping_target_at(struct tp_mapping *m, uint32_t index, struct tp_mapping_target *out)
 {
     const struct tp_map_target *t = &m->mapped.result.targets[index];
     enum tp_dtype dtype = target_dtype(m, t);
@@ -187,7 +187,7 @@ static void describe_slot(struct tp_mapping *m, const struct tp_map_piece *piece
     }
 }
 
-void tp_mapping_source(struct tp_mapping *m, uint32_t target, uint32_t index, struct tp_mapping_source *out)
+void tp_mapping_source_at(struct tp_mapping *m, uint32_t target, uint32_t index, struct tp_mapping_source *out)
 {
     const struct tp_map_piece *piece = &m->mapped.result.targets[target].pieces[index];
     const struct tp_map_source *s = &m->mapped.sources[piece->source];
@@ -230,7 +230,7 @@ static void describe_captures(struct tp_mapping *m, const struct tp_map_piece *p
     }
 }
 
-void tp_mapping_way(struct tp_mapping *m, uint32_t target, uint32_t index, struct tp_mapping_way *out)
+void tp_mapping_way_at(struct tp_mapping *m, uint32_t target, uint32_t index, struct tp_mapping_way *out)
 {
     const struct tp_map_target *t = &m->mapped.result.targets[target];
     const struct tp_map_piece *piece = &t->pieces[index];

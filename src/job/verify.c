@@ -420,6 +420,21 @@ static enum tp_status conversion_of(struct tp_verifying *v, const struct tp_conv
     return tp_convert_options_take_map(&v->by_map, 0, v->err);
 }
 
+/* What the way back of a map could not give was taken from there. */
+static enum tp_status open_original(struct tp_verifying *v, const struct tp_convert_options *options)
+{
+    bool was_used = options && options->original;
+    if (was_used && !v->options->original) {
+        tp_fail(v->err, TP_ERR_USAGE, "it was made with --original, which comparing with the source needs too");
+        return tp_err_path(v->err, TP_ERR_USAGE, v->options->model);
+    }
+    if (!was_used)
+        return v->options->original ? tp_verify_note(v, "no original was used, so the one given is not looked at")
+                                    : TP_OK;
+    return tp_checkpoint_open(&v->original, v->options->original, &(struct tp_open_options){.ignore_index = false},
+                              v->err);
+}
+
 static enum tp_status derive(struct tp_verifying *v)
 {
     const struct tp_convert_options *options = NULL;
@@ -429,11 +444,14 @@ static enum tp_status derive(struct tp_verifying *v)
         st = compare_prints(v);
     if (!st)
         st = conversion_of(v, &options);
+    if (!st)
+        st = open_original(v, options);
     if (st)
         return st;
     struct tp_derive d = {.plan = &v->plan,
                           .model = v->model,
                           .source = v->source,
+                          .original = v->original,
                           .options = options,
                           .traits = traits_of(v),
                           .array_tensor = v->array_tensor,
@@ -620,6 +638,7 @@ static void release(struct tp_verifying *v)
 {
     tp_plan_release(&v->plan);
     tp_checkpoint_close(v->source);
+    tp_checkpoint_close(v->original);
     tp_checkpoint_close(v->model);
     tp_manifest_release(&v->manifest);
     tp_names_release(&v->folder);

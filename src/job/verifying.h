@@ -31,6 +31,7 @@ struct tp_verifying {
     struct tp_digest *framing;
     uint32_t *manifest_array; /* by tensor of the model; TP_NONE: not in it, or not alike */
 
+    struct tp_checkpoint *original; /* of the way back of a map, or NULL */
     struct tp_checkpoint *model, *source;
     struct tp_convert_options by_map; /* no manifest, but a map: what it says of the conversion */
     struct tp_plan plan;    /* the model's arrays where they lie, made from the source when there is one */

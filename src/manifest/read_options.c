@@ -120,6 +120,16 @@ static enum tp_status read_map(struct tp_manifest_reader *r, void *target, const
     return st;
 }
 
+/* That there was one is all that is known of it. */
+static enum tp_status read_original(struct tp_manifest_reader *r, void *target, const char *key)
+{
+    (void)target;
+    bool was_given = false;
+    enum tp_status st = tp_fields_bool(r, &was_given, key);
+    r->m->options.original = was_given ? "" : NULL;
+    return st;
+}
+
 READ_FLAG(read_reverse, reverse)
 READ_FLAG(read_compat, compat)
 READ_FLAG(read_ignore_index, ignore_index)
@@ -173,6 +183,7 @@ static const struct tp_field option_fields[] = {
     {"wrap", read_wrap, false},
     {"map", read_map, false},
     {"reverse", read_reverse, false},
+    {"original", read_original, false},
     {"orbax", read_orbax, false},
 };
 

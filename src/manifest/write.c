@@ -54,6 +54,8 @@ static void put_map(struct tp_json_writer *w, const struct tp_convert_options *o
     tp_json_key(w, "map");
     tp_json_string(w, text, len);
     key_bool(w, "reverse", o->reverse);
+    if (o->original)
+        key_bool(w, "original", true);
 }
 
 static void put_orbax(struct tp_json_writer *w, const struct tp_orbax_options *o)

@@ -35,8 +35,8 @@ static void add_lost(struct tp_map_work *w, uint32_t rule)
     char text[TP_SHOWN_TEXT];
     const struct tp_rule *r = &w->map->rules[rule];
     uint32_t count = w->rulings[rule].inexact[TP_INEXACT_DROP];
-    if (r->line == 0 || (count == 0 && r->source_count > 0))
-        return; /* a constant; or another rule has taken its targets back */
+    if (r->line == 0 || r->no_way_back || (count == 0 && r->source_count > 0))
+        return; /* a constant; an error already; or another rule has taken its targets back */
     size_t at = tp_findings_at(&w->findings, "W02", rule, 0, NULL, "has no way back, %s", tp_shown_rule(text, r));
     if (count > 0)
         tp_findings_add(&w->findings, at, "%" PRIu32 " tensor%s left out", count, count == 1 ? "" : "s");

@@ -216,21 +216,6 @@ static bool set_sizes(struct tp_gather *g, struct tp_map_target *target)
 
 /* ---- dtypes: E11 ---- */
 
-static bool is_float(unsigned dtype)
-{
-    return dtype < TP_DTYPE_COUNT && tp_dtype_class((enum tp_dtype)dtype) == TP_CLASS_FLOAT;
-}
-
-static bool add_dtype_fault(struct tp_gather *g, size_t number, uint64_t topic, const char *hint, const char *head)
-{
-    char source[TP_SHOWN_TEXT];
-    struct tp_map_work *w = g->w;
-    size_t at = tp_findings_at(&w->findings, "E11", g->rule_number, topic, hint, "%s", head);
-    tp_findings_add(&w->findings, at, "%s",
-                    tp_shown_source(source, &w->question->sources[g->placements[number].source]));
-    return false;
-}
-
 static bool differs(struct tp_gather *g, size_t other)
 {
     char path[TP_SHOWN_TEXT], a[TP_SHOWN_TEXT], b[TP_SHOWN_TEXT];
@@ -248,42 +233,14 @@ static bool differs(struct tp_gather *g, size_t other)
 static bool check_dtypes(struct tp_gather *g, const struct tp_map_target *target)
 {
     const struct tp_map_source *sources = g->w->question->sources;
-    uint8_t first = sources[g->placements[0].source].dtype, wanted = target->dtype;
-    bool is_math = target->arithmetic.multiplies || target->arithmetic.adds;
-    bool has_one = wanted != TP_DTYPE_NONE || g->w->question->precision != TP_DTYPE_NONE;
-    for (size_t i = 0; i < g->count; i++) {
+    uint8_t first = sources[g->placements[0].source].dtype;
+    bool has_one = target->dtype != TP_DTYPE_NONE || g->w->question->precision != TP_DTYPE_NONE;
+    for (size_t i = 1; i < g->count; i++) {
         uint8_t dtype = sources[g->placements[i].source].dtype;
-        if (is_math && !is_float(dtype))
-            return add_dtype_fault(g, i, 1, NULL, "\"mul\" and \"add\" are for float64, float32, float16 and bfloat16");
-        if (wanted != TP_DTYPE_NONE && wanted != dtype && !(is_float(wanted) && is_float(dtype)))
-            return add_dtype_fault(g, i, 2, NULL,
-                                   "\"dtype\" casts float64, float32, float16 and bfloat16 to one another only");
-        if (dtype != first && !(has_one && is_float(dtype) && is_float(first)))
+        if (dtype != first && !(has_one && tp_is_float(dtype) && tp_is_float(first)))
             return differs(g, i);
     }
     return true;
-}
-
-/* Packed codes have no elements that could be put elsewhere. */
-static bool check_packed(struct tp_gather *g, const struct tp_map_target *target)
-{
-    const struct tp_map_source *s = &g->w->question->sources[g->placements[0].source];
-    bool is_packed = false;
-    size_t number = 0;
-    for (size_t i = 0; i < g->count && !is_packed; i++) {
-        is_packed = g->w->question->sources[g->placements[i].source].is_packed;
-        number = i;
-    }
-    if (!is_packed)
-        return true;
-    const struct tp_map_piece *piece = target->pieces;
-    bool is_whole = target->piece_count == 1 && !target->has_holes && piece->src_first == 0 &&
-                    target->rank == s->rank &&
-                    (s->rank == 0 || memcmp(target->shape, s->shape, s->rank * sizeof *s->shape) == 0) &&
-                    (piece->axis_count == 0 || (piece->axis_count == 1 && piece->axes[0].src_stride == 1));
-    return (is_whole && (target->dtype == TP_DTYPE_NONE || target->dtype == s->dtype)) ||
-           add_dtype_fault(g, number, 3, "Decode them with \"decode\".",
-                           "packed codes and quantised groups can only be moved whole");
 }
 
 /* ---- W02 ---- */
@@ -324,13 +281,8 @@ static enum tp_status gather(struct tp_gather *g, struct tp_map_target *target, 
     *is_whole = set_sizes(g, target) && check_dtypes(g, target);
     if (!*is_whole)
         return TP_OK;
-    enum tp_status st = tp_gather_pieces(g, target);
-    if (st)
-        return st;
-    *is_whole = check_packed(g, target);
-    if (*is_whole)
-        count_inexact(g, target);
-    return TP_OK;
+    count_inexact(g, target);
+    return tp_gather_pieces(g, target);
 }
 
 /* A source moved as it is: one loop over all of it. */
@@ -357,7 +309,7 @@ static enum tp_status move_unchanged(struct tp_gather *g, struct tp_map_target *
         return TP_OK;
     target->arithmetic = g->ruling->arithmetic;
     target->dtype = g->rule->dtype;
-    *is_whole = tp_gather_places(g) && check_dtypes(g, target) && check_packed(g, target);
+    *is_whole = tp_gather_places(g) && check_dtypes(g, target);
     if (*is_whole)
         count_inexact(g, target);
     return TP_OK;

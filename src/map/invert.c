@@ -208,24 +208,42 @@ static bool keeps_captures(const struct tp_rule *rule)
     return true;
 }
 
-/* Where ranges of sources are joined nothing in the map says how long they were; `also` and `if_missing` make copies of
- * what another rule brings back. */
-static bool has_way_back(const struct tp_rule *rule)
+/* Copies of what another rule brings back, and what was taken away on purpose. */
+static bool is_needless(const struct tp_rule *rule)
 {
-    if (rule->drop || rule->same_as || rule->also || rule->if_missing || rule->cat || !keeps_captures(rule))
-        return false;
-    for (uint32_t i = 0; i < rule->source_count; i++) {
-        const struct tp_rule_source *s = &rule->sources[i];
-        if (s->take_low || s->take_high || !tp_sides_equal(&s->left, &rule->sources[0].left))
-            return false;
-    }
-    for (uint32_t i = 0; i < rule->pad_count; i++)
-        if (tp_axes_find(&rule->sources[0].left, rule->pads[i].axis) == TP_MAP_NONE)
-            return false;
-    return true;
+    return rule->drop || rule->same_as || rule->also || rule->if_missing;
 }
 
-static void swap_axes(const struct tp_rule *rule, struct tp_rule *back)
+/* How long the parts of `cat` are says "dims", or nothing does. */
+static const struct tp_expr *part_size(const struct tp_map *map, const struct tp_rule *rule)
+{
+    for (uint32_t i = 0; i < map->dim_count; i++)
+        if (strcmp(map->dims[i].name, rule->cat) == 0)
+            return map->dims[i].size;
+    return NULL;
+}
+
+/* NULL, or why the rule cannot be gone back. */
+static const char *why_not_back(const struct tp_map *map, const struct tp_rule *rule)
+{
+    if (!keeps_captures(rule))
+        return "\"to\" and the stacked axes do not tell all captures of \"from\"";
+    for (uint32_t i = 0; i < rule->source_count; i++) {
+        const struct tp_rule_source *s = &rule->sources[i];
+        if (s->take_low || s->take_high)
+            return "\"take\" uses some rows of a source only";
+        if (!tp_sides_equal(&s->left, &rule->sources[0].left))
+            return "each of \"pieces\" has axes of its own";
+    }
+    if (rule->cat && rule->source_count > 1 && !part_size(map, rule))
+        return "the sizes of the parts of the \"cat\" axis are not known; where they are the same, name it in \"dims\"";
+    for (uint32_t i = 0; i < rule->pad_count; i++)
+        if (tp_axes_find(&rule->sources[0].left, rule->pads[i].axis) == TP_MAP_NONE)
+            return "a stacked axis is padded";
+    return NULL;
+}
+
+static bool swap_axes(struct inverting *v, const struct tp_rule *rule, struct tp_rule *back)
 {
     back->right = rule->sources[0].left;
     back->split = rule->stack;
@@ -235,6 +253,14 @@ static void swap_axes(const struct tp_rule *rule, struct tp_rule *back)
     } else {
         back->stack = rule->split;
     }
+    if (!rule->cat || rule->source_count == 1)
+        return true;
+    const struct tp_expr **sizes = take(v, rule->source_count, sizeof *sizes);
+    for (uint32_t i = 0; i < rule->source_count && sizes; i++)
+        sizes[i] = part_size(v->map, rule);
+    back->split = rule->cat;
+    back->split_sizes = sizes;
+    return sizes != NULL;
 }
 
 /* Targets as sources, with the target's side on the left where there is a way back. */
@@ -274,7 +300,8 @@ static bool invert_rule(struct inverting *v, const struct tp_rule *rule, struct 
     back->dtype = TP_DTYPE_NONE;
     back->to = NULL;
     back->to_count = 0;
-    back->drop = !has_way_back(rule);
+    back->no_way_back = is_needless(rule) ? NULL : why_not_back(v->map, rule);
+    back->drop = is_needless(rule) || back->no_way_back;
     for (uint32_t i = 0; i < rule->capture_count; i++) {
         back->captures[i].in_from = rule->captures[i].in_to;
         back->captures[i].in_to = rule->captures[i].in_from;
@@ -288,8 +315,7 @@ static bool invert_rule(struct inverting *v, const struct tp_rule *rule, struct 
         back->pad_count = 0;
         return true;
     }
-    swap_axes(rule, back);
-    return swap_targets(v, rule, back);
+    return swap_axes(v, rule, back) && swap_targets(v, rule, back);
 }
 
 /* Constants are not of the source: they are dropped, which is no loss. */

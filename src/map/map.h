@@ -70,6 +70,7 @@ struct tp_map_source {
 struct tp_map_arithmetic {
     bool multiplies, adds, cast_first;
     double factor, addend;
+    double undone_factor, undone_addend; /* of a way back: what the map did; else 1 and 0 */
 };
 
 /* A box of a source that becomes a box of a target: loops in the order of the target, normalised. */

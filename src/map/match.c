@@ -165,6 +165,17 @@ static void add_conflict(struct tp_map_work *w, const struct meeting *met, uint3
     tp_findings_add(&w->findings, at, "%s", tp_shown_source(source, &w->question->sources[met->source]));
 }
 
+/* To leave out what the rule has made would lose it. */
+static void add_no_way_back(struct tp_map_work *w, uint32_t rule)
+{
+    char shown[TP_SHOWN_TEXT];
+    if (w->rulings[rule].inexact[TP_INEXACT_DROP] > 0)
+        return; /* said */
+    size_t at = tp_findings_at(&w->findings, "E07", rule, 2, NULL, "what it takes to go back is not known, %s",
+                               tp_shown_rule(shown, &w->map->rules[rule]));
+    tp_findings_add(&w->findings, at, "%s", w->map->rules[rule].no_way_back);
+}
+
 /* An entry whose name fits. */
 static enum tp_status take(struct matching *m, const struct entry *e, const struct tp_captured *captured,
                            struct meeting *met)
@@ -188,6 +199,8 @@ static enum tp_status take(struct matching *m, const struct entry *e, const stru
         return TP_OK;
     }
     met->rule = rule->also ? met->rule : e->rule;
+    if (rule->no_way_back)
+        add_no_way_back(w, e->rule);
     if (rule->drop) {
         met->is_dropped = true;
         w->rulings[e->rule].inexact[TP_INEXACT_DROP]++;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files that read a map share: JSON becomes drafts (parse.c), a draft becomes a rule (parse_rule.c), texts in
- * it become expressions, names and axes. */
+/* What reading a map needs of expressions and names, beside what rule.h has for those who apply it. */
 #ifndef TP_MAP_PARSE_H
 #define TP_MAP_PARSE_H
 
@@ -33,51 +32,5 @@ struct tp_capture_table {
 enum tp_status tp_pattern_parse(struct tp_name_pattern *out, uint32_t *mentioned, struct tp_capture_table *captures,
                                 enum tp_name_place place, struct tp_arena *arena, const char *text, size_t len,
                                 struct tp_error *err);
-
-/* ---- drafts ---- */
-
-struct tp_draft_text { /* a string or a number of the JSON */
-    const char *text;  /* NULL: not said */
-    size_t len;
-    uint64_t offset; /* in the map */
-};
-
-struct tp_draft_list {
-    struct tp_draft_text items[TP_MAP_SOURCES_MAX];
-    uint32_t count;
-    uint64_t offset;
-    bool is_given, is_list; /* a single text is a list of one that is not written as a list */
-};
-
-struct tp_draft_piece {
-    struct tp_draft_text from, take, axes;
-};
-
-struct tp_draft_pad {
-    struct tp_draft_text axis, size;
-};
-
-struct tp_draft_rule {
-    uint64_t begin, end; /* in the map */
-    struct tp_draft_list from, to, split_sizes;
-    struct tp_draft_piece pieces[TP_MAP_SOURCES_MAX];
-    struct tp_draft_pad pads[TP_MAP_AXES_MAX];
-    uint32_t piece_count, pad_count;
-    struct tp_draft_text axes, split, stack, cat, mul, mul_in, add, dtype, if_missing, same_as, only_if;
-    bool has_pieces, also, drop;
-    uint64_t pieces_offset, pads_offset;
-};
-
-/* Where a rule is made, and what it costs all rules together. */
-struct tp_rule_maker {
-    struct tp_arena *arena;
-    struct tp_error *err;
-    uint64_t offset; /* of what is wrong, when it fails */
-    uint32_t token_count;
-};
-
-enum tp_status tp_rule_make(struct tp_rule *out, const struct tp_draft_rule *draft, struct tp_rule_maker *maker);
-enum tp_status tp_draft_dtype(uint8_t *out, const struct tp_draft_text *text, struct tp_rule_maker *maker);
-enum tp_status tp_draft_expr(const struct tp_expr **out, const struct tp_draft_text *text, struct tp_rule_maker *maker);
 
 #endif

@@ -3,6 +3,7 @@
  * is said here, so that applying meets rules that mean something. */
 #include <string.h>
 
+#include "map/draft.h"
 #include "map/parse.h"
 #include "tensorport/dtype.h"
 #include "tensorport/text.h"
@@ -10,7 +11,7 @@
 struct work {
     struct tp_rule *rule;
     const struct tp_draft_rule *draft;
-    struct tp_rule_maker *maker;
+    struct tp_map_reader *reader;
     struct tp_arena *arena;
     struct tp_capture_table captures;
     struct tp_rule_source *sources;
@@ -18,46 +19,45 @@ struct work {
 
 static enum tp_status fail_at(struct work *w, uint64_t offset, const char *what)
 {
-    w->maker->offset = offset;
-    return tp_fail(w->maker->err, TP_ERR_FORMAT, "%s", what);
+    w->reader->offset = offset;
+    return tp_fail(w->reader->err, TP_ERR_FORMAT, "%s", what);
 }
 
 /* "the axis 'x' of 'split' is not on the left" */
-static enum tp_status fail_axis(struct work *w, uint64_t offset, const char *member, const char *axis,
-                                const char *what)
+static enum tp_status fail_axis(struct work *w, uint64_t offset, const char *member, const char *axis, const char *what)
 {
     char shown[128];
-    w->maker->offset = offset;
-    return tp_fail(w->maker->err, TP_ERR_FORMAT, "the axis '%s' of '%s' %s",
+    w->reader->offset = offset;
+    return tp_fail(w->reader->err, TP_ERR_FORMAT, "the axis '%s' of '%s' %s",
                    tp_text_printable(shown, sizeof shown, axis, strlen(axis)), member, what);
 }
 
 /* ---- texts ---- */
 
-enum tp_status tp_draft_dtype(uint8_t *out, const struct tp_draft_text *text, struct tp_rule_maker *maker)
+enum tp_status tp_draft_dtype(uint8_t *out, const struct tp_draft_text *text, struct tp_map_reader *reader)
 {
     enum tp_dtype dtype = tp_dtype_from_numpy_name(text->text, text->len);
     char shown[64];
-    maker->offset = text->offset;
+    reader->offset = text->offset;
     if (dtype == TP_DTYPE_NONE || tp_dtype_bits(dtype) == 6)
-        return tp_fail(maker->err, TP_ERR_FORMAT,
+        return tp_fail(reader->err, TP_ERR_FORMAT,
                        "'dtype' is '%s', not one that NumPy or ml_dtypes name and that can be written",
                        tp_text_printable(shown, sizeof shown, text->text, text->len));
     *out = (uint8_t)dtype;
     return TP_OK;
 }
 
-enum tp_status tp_draft_expr(const struct tp_expr **out, const struct tp_draft_text *text, struct tp_rule_maker *maker)
+enum tp_status tp_draft_expr(const struct tp_expr **out, const struct tp_draft_text *text, struct tp_map_reader *reader)
 {
-    maker->offset = text->offset;
-    return tp_expr_parse(out, maker->arena, text->text, text->len, maker->err);
+    reader->offset = text->offset;
+    return tp_expr_parse(out, reader->arena, text->text, text->len, reader->err);
 }
 
 static enum tp_status read_name(struct work *w, struct tp_name_pattern *out, uint32_t *mentioned,
                                 enum tp_name_place place, const struct tp_draft_text *text)
 {
-    w->maker->offset = text->offset;
-    return tp_pattern_parse(out, mentioned, &w->captures, place, w->arena, text->text, text->len, w->maker->err);
+    w->reader->offset = text->offset;
+    return tp_pattern_parse(out, mentioned, &w->captures, place, w->arena, text->text, text->len, w->reader->err);
 }
 
 /* An array in the arena, zeroed. */
@@ -86,7 +86,7 @@ static enum tp_status read_from(struct work *w)
     uint32_t count = draft->has_pieces ? draft->piece_count : draft->from.count, all = 0;
     w->sources = table(w, count, sizeof *w->sources);
     if (!w->sources)
-        return tp_fail_nomem(w->maker->err);
+        return tp_fail_nomem(w->reader->err);
     w->rule->sources = w->sources;
     w->rule->source_count = count;
     for (uint32_t i = 0; i < count; i++) {
@@ -108,7 +108,7 @@ static enum tp_status read_to(struct work *w)
     struct tp_name_pattern *names = table(w, list->count, sizeof *names);
     uint32_t all = 0;
     if (!names)
-        return tp_fail_nomem(w->maker->err);
+        return tp_fail_nomem(w->reader->err);
     w->rule->to = names;
     w->rule->to_count = list->count;
     for (uint32_t i = 0; i < list->count; i++) {
@@ -130,7 +130,7 @@ static enum tp_status read_beside(struct work *w, const struct tp_name_pattern *
         return TP_OK;
     struct tp_name_pattern *name = table(w, 1, sizeof *name);
     *out = name;
-    return name ? read_name(w, name, &mentioned, TP_NAME_BESIDE, text) : tp_fail_nomem(w->maker->err);
+    return name ? read_name(w, name, &mentioned, TP_NAME_BESIDE, text) : tp_fail_nomem(w->reader->err);
 }
 
 static enum tp_status read_names(struct work *w)
@@ -239,18 +239,18 @@ static enum tp_status read_piece_axes(struct work *w, uint32_t index)
     const struct tp_draft_piece *piece = &w->draft->pieces[index];
     if (!piece->axes.text)
         return fail_at(w, piece->from.offset, "a piece needs 'axes': those of its source");
-    w->maker->offset = piece->axes.offset;
+    w->reader->offset = piece->axes.offset;
     return tp_axes_parse(NULL, &w->sources[index].left, true, w->arena, piece->axes.text, piece->axes.len,
-                         w->maker->err);
+                         w->reader->err);
 }
 
 static enum tp_status read_sides(struct work *w)
 {
     const struct tp_draft_text *text = &w->draft->axes;
     struct tp_axes_side left = {0};
-    w->maker->offset = text->offset;
-    enum tp_status status = tp_axes_parse(&left, &w->rule->right, w->draft->has_pieces, w->arena, text->text,
-                                          text->len, w->maker->err);
+    w->reader->offset = text->offset;
+    enum tp_status status =
+        tp_axes_parse(&left, &w->rule->right, w->draft->has_pieces, w->arena, text->text, text->len, w->reader->err);
     for (uint32_t i = 0; !status && i < w->rule->source_count; i++) {
         w->sources[i].left = left;
         if (w->draft->has_pieces)
@@ -264,7 +264,7 @@ static enum tp_status bind_side(struct work *w, struct tp_axes_side *side)
 {
     struct tp_named_axis *axes = table(w, side->axis_count, sizeof *axes);
     if (!axes)
-        return tp_fail_nomem(w->maker->err);
+        return tp_fail_nomem(w->reader->err);
     for (uint32_t i = 0; i < side->axis_count; i++) {
         axes[i] = side->axes[i];
         for (uint32_t c = 0; c < w->captures.count; c++)
@@ -285,8 +285,8 @@ static enum tp_status bind_axes(struct work *w)
 
 static enum tp_status fail_capture(struct work *w, uint64_t offset, const char *name, const char *what)
 {
-    w->maker->offset = offset;
-    return tp_fail(w->maker->err, TP_ERR_FORMAT, "the capture '%.64s' %s", name, what);
+    w->reader->offset = offset;
+    return tp_fail(w->reader->err, TP_ERR_FORMAT, "the capture '%.64s' %s", name, what);
 }
 
 /* Where a capture of `to` comes from: `from`, or an axis that is taken apart. */
@@ -296,7 +296,8 @@ static enum tp_status check_captures(struct work *w)
     for (uint32_t c = 0; c < w->captures.count; c++) {
         const struct tp_capture *capture = &w->captures.rows[c];
         if (capture->in_from && !capture->is_word && on_some_left(w, capture->name))
-            return fail_capture(w, axes, capture->name, "is in 'from' and an axis of the source: one needs another name");
+            return fail_capture(w, axes, capture->name,
+                                "is in 'from' and an axis of the source: one needs another name");
         if (capture->in_from || !capture->in_to)
             continue;
         if (capture->is_word || !on_every_left(w, capture->name))
@@ -336,7 +337,8 @@ static enum tp_status check_stack(struct work *w, const struct tp_draft_text *te
     if (!has_axis(&w->rule->right, axis))
         return fail_axis(w, text->offset, "stack", axis, "is not on the right of 'axes'");
     if (on_some_left(w, axis))
-        return fail_axis(w, text->offset, "stack", axis, "is an axis of the source already; to join along it, say 'cat'");
+        return fail_axis(w, text->offset, "stack", axis,
+                         "is an axis of the source already; to join along it, say 'cat'");
     return is_capture(w, axis) ? fail_axis(w, text->offset, "stack", axis, "is a capture too") : TP_OK;
 }
 
@@ -369,9 +371,9 @@ static enum tp_status read_axis_members(struct work *w)
         return status;
     const struct tp_expr **sizes = table(w, d->split_sizes.count, sizeof *sizes);
     if (!sizes)
-        return tp_fail_nomem(w->maker->err);
+        return tp_fail_nomem(w->reader->err);
     for (uint32_t i = 0; !status && i < d->split_sizes.count; i++)
-        status = tp_draft_expr(&sizes[i], &d->split_sizes.items[i], w->maker);
+        status = tp_draft_expr(&sizes[i], &d->split_sizes.items[i], w->reader);
     rule->split_sizes = sizes;
     return status;
 }
@@ -380,13 +382,13 @@ static enum tp_status read_pads(struct work *w)
 {
     const struct tp_draft_rule *d = w->draft;
     struct tp_rule_pad *pads = table(w, d->pad_count, sizeof *pads);
-    enum tp_status status = pads ? TP_OK : tp_fail_nomem(w->maker->err);
+    enum tp_status status = pads ? TP_OK : tp_fail_nomem(w->reader->err);
     for (uint32_t i = 0; !status && i < d->pad_count; i++) {
         const struct tp_draft_text *axis = &d->pads[i].axis;
         pads[i].axis = axis->text;
         if (!has_axis(&w->rule->right, axis->text))
             return fail_axis(w, axis->offset, "pad", axis->text, "is not on the right of 'axes'");
-        status = tp_draft_expr(&pads[i].size, &d->pads[i].size, w->maker);
+        status = tp_draft_expr(&pads[i].size, &d->pads[i].size, w->reader);
     }
     w->rule->pads = pads;
     w->rule->pad_count = d->pad_count;
@@ -417,7 +419,7 @@ static enum tp_status read_bound(struct work *w, const struct tp_expr **out, con
         bound.text++, bound.len--;
     if (bound.len == 0)
         return TP_OK;
-    enum tp_status status = tp_draft_expr(out, &bound, w->maker);
+    enum tp_status status = tp_draft_expr(out, &bound, w->reader);
     if (!status && tp_expr_constant(&value, *out) && !(value >= 0 && value <= (double)INT64_MAX))
         return fail_at(w, take->offset, "'take' counts rows from 0");
     return status;
@@ -471,24 +473,24 @@ static enum tp_status read_values(struct work *w)
     const struct tp_draft_rule *d = w->draft;
     enum tp_status status = read_takes(w);
     if (!status && d->mul.text)
-        status = tp_draft_expr(&w->rule->mul, &d->mul, w->maker);
+        status = tp_draft_expr(&w->rule->mul, &d->mul, w->reader);
     if (!status)
         status = read_round(w);
     if (!status && d->add.text)
-        status = tp_draft_expr(&w->rule->add, &d->add, w->maker);
+        status = tp_draft_expr(&w->rule->add, &d->add, w->reader);
     if (!status && d->only_if.text)
-        status = tp_draft_expr(&w->rule->only_if, &d->only_if, w->maker);
+        status = tp_draft_expr(&w->rule->only_if, &d->only_if, w->reader);
     w->rule->dtype = TP_DTYPE_NONE;
     if (!status && d->dtype.text)
-        status = tp_draft_dtype(&w->rule->dtype, &d->dtype, w->maker);
+        status = tp_draft_dtype(&w->rule->dtype, &d->dtype, w->reader);
     return status;
 }
 
-enum tp_status tp_rule_make(struct tp_rule *out, const struct tp_draft_rule *draft, struct tp_rule_maker *maker)
+enum tp_status tp_rule_make(struct tp_rule *out, const struct tp_draft_rule *draft, struct tp_map_reader *reader)
 {
     *out = (struct tp_rule){.also = draft->also, .drop = draft->drop};
-    struct work w = {.rule = out, .draft = draft, .maker = maker, .arena = maker->arena};
-    w.captures.token_count = maker->token_count;
+    struct work w = {.rule = out, .draft = draft, .reader = reader, .arena = reader->arena};
+    w.captures.token_count = reader->token_count;
     enum tp_status status = draft->drop || draft->same_as.text ? check_without_target(&w) : check_lists(&w);
     if (!status)
         status = read_names(&w);
@@ -498,6 +500,6 @@ enum tp_status tp_rule_make(struct tp_rule *out, const struct tp_draft_rule *dra
         status = read_axes(&w);
     if (!status)
         status = check_captures(&w);
-    maker->token_count = w.captures.token_count;
+    reader->token_count = w.captures.token_count;
     return status;
 }

@@ -126,8 +126,8 @@ static size_t take(struct matcher *m, const struct step *step, const struct tp_t
 /* Text that goes on without a digit, or the end: a number before it has but one length. */
 static bool ends_numbers(const struct tp_name_pattern *pattern, const struct tp_token *token)
 {
-    return token == pattern->tokens + pattern->count ||
-           (token->kind == TP_TOKEN_LITERAL && !(token->text[0] >= '0' && token->text[0] <= '9'));
+    return token == pattern->tokens + pattern->count || (token->kind == TP_TOKEN_LITERAL && token->text_len > 0 &&
+                                                         !(token->text[0] >= '0' && token->text[0] <= '9'));
 }
 
 static size_t choice_count(const struct matcher *m, const struct step *step, const struct tp_token *token)

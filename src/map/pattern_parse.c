@@ -118,9 +118,8 @@ static enum tp_status read_remainder(struct reader *r, struct tp_token *token, s
     double offset, factor;
     if (in.len > 0 && tp_identifier_length(in.text, in.len) == in.len) {
         enum tp_status status = name_capture(r, &token->second, in.text, in.len, 0);
-        return status || token->second != token->capture
-                   ? status
-                   : fail(r, "the two captures of {c*l+b} need two names");
+        return status || token->second != token->capture ? status
+                                                         : fail(r, "the two captures of {c*l+b} need two names");
     }
     if (in.len == 0 || in.text[0] < '0' || in.text[0] > '9')
         return fail(r, "expected {c*l+b} or {c*l+1}, l and b being captures");

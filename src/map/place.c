@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "map/side.h"
 #include "map/work.h"
 #include "tensorport/checkpoint.h"
 
@@ -132,6 +133,47 @@ static bool is_countable(struct tp_map_work *w, uint32_t source, uint32_t rule)
     size_t at = tp_findings_at(&w->findings, "E06", rule, UINT64_MAX - 1000, NULL, "more than 2^60 elements");
     tp_findings_add(&w->findings, at, "%s", tp_shown_source(shown, s));
     return rule == TP_MAP_NONE ? false : has_failed(w, rule);
+}
+
+/* ---- dtypes: E11 ---- */
+
+bool tp_is_float(unsigned dtype)
+{
+    return dtype < TP_DTYPE_COUNT && tp_dtype_class((enum tp_dtype)dtype) == TP_CLASS_FLOAT;
+}
+
+/* Codes have no elements that could be put elsewhere. */
+static bool is_unchanged(const struct tp_rule *rule)
+{
+    return !rule->has_axes || (rule->source_count == 1 && rule->to_count == 1 && rule->pad_count == 0 &&
+                               tp_sides_equal(&rule->sources[0].left, &rule->right) && !rule->sources[0].take_low &&
+                               !rule->sources[0].take_high);
+}
+
+static bool check_dtype(struct tp_map_work *w, uint32_t source, uint32_t number)
+{
+    static const struct {
+        const char *head, *hint;
+    } faults[] = {{"\"mul\" and \"add\" are for float64, float32, float16 and bfloat16", NULL},
+                  {"\"dtype\" casts float64, float32, float16 and bfloat16 to one another only", NULL},
+                  {"packed codes and quantised groups can only be moved whole", "Decode them with \"decode\"."}};
+    const struct tp_map_source *s = &w->question->sources[source];
+    const struct tp_rule *rule = &w->map->rules[number];
+    struct tp_ruling *ruling = &w->rulings[number];
+    bool is_math = ruling->arithmetic.multiplies || ruling->arithmetic.adds;
+    bool is_cast = rule->dtype != TP_DTYPE_NONE && rule->dtype != s->dtype;
+    unsigned fault = s->is_packed && (is_math || is_cast || !is_unchanged(rule))       ? 2
+                     : is_math && !tp_is_float(s->dtype)                               ? 0
+                     : is_cast && !(tp_is_float(s->dtype) && tp_is_float(rule->dtype)) ? 1
+                                                                                       : 3;
+    if (fault == 3)
+        return true;
+    char shown[TP_SHOWN_TEXT];
+    size_t at = tp_findings_at(&w->findings, "E11", number, fault + 1, faults[fault].hint, "%s", faults[fault].head);
+    if (ruling->last_refused != source + 1) /* the pieces of a rule may use one source several times */
+        tp_findings_add(&w->findings, at, "%s", tp_shown_source(shown, s));
+    ruling->last_refused = source + 1;
+    return has_failed(w, number);
 }
 
 /* ---- paths ---- */
@@ -280,7 +322,7 @@ enum tp_status tp_place_source(struct tp_map_work *w, uint32_t source, uint32_t 
     struct tp_captured all = *captured;
     struct unstacking u = {.total = 1};
     uint64_t sizes[TP_MAP_AXES_MAX];
-    if (!is_countable(w, source, rule))
+    if (!is_countable(w, source, rule) || !check_dtype(w, source, rule))
         return TP_OK;
     if (w->map->rules[rule].has_axes) {
         if (!tp_place_sizes(w, &p, sizes))

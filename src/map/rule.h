@@ -126,10 +126,12 @@ struct tp_rule {
     const struct tp_name_pattern *if_missing, *same_as; /* or NULL; captures are the rule's */
     const char *text; /* the rule's JSON on one line, cut at 200 bytes, for messages */
     uint32_t line;    /* in the map's text, from 1 */
-    /* Of an inverse: arithmetic and pads are undone; sizes of `cat` along its axis, one a source, or NULL. A rule that
-     * has no way back is a `drop` of its targets, and gives way to other rules. */
+    /* Of an inverse: arithmetic and pads are undone; sizes of `cat` along its axis, one a source, or NULL. What has no
+     * way back, or is a copy, is a `drop` of its targets, and gives way to other rules; `no_way_back` says why that
+     * would lose something, or is NULL. */
     bool inverts;
     const struct tp_expr *const *cat_sizes;
+    const char *no_way_back;
     const struct tp_expr *only_if; /* `if`: the rule takes part where this is known and not 0; NULL: always */
 };
 

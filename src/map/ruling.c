@@ -216,8 +216,9 @@ static bool settle_left(struct tp_map_work *w, uint32_t number, const struct tp_
     const struct tp_rule *rule = &w->map->rules[number];
     const struct tp_rule_pad *pad = rule->inverts ? pad_of(rule, axis->name) : NULL;
     const struct tp_expr *expr = left->is_known ? NULL : pad ? pad->size : dim_of(w->map, axis->name);
+    bool is_joined = rule->inverts && rule->split_sizes && is_named(rule->split, axis); /* "dims" has that of a part */
     uint64_t size = 0;
-    if (!expr)
+    if (!expr || is_joined)
         return true;
     if (!whole(w, number, expr, 1, &size))
         return false;
@@ -370,6 +371,7 @@ static bool settle_arithmetic(struct tp_map_work *w, uint32_t number)
         return false;
     if (!round_factor(&factor, rule->mul_round))
         return no_number(w, number, "the factor of \"mul\" is no number of the dtype it is rounded to");
+    double did_factor = rule->inverts ? factor : 1, did_addend = rule->inverts ? addend : 0;
     if (rule->inverts) { /* (y - a) / f, as one product and one sum */
         if (factor == 0)
             return no_number(w, number, "\"mul\" by 0 cannot be undone");
@@ -380,7 +382,9 @@ static bool settle_arithmetic(struct tp_map_work *w, uint32_t number)
                                                                .adds = addend != 0,
                                                                .cast_first = w->map->cast_first,
                                                                .factor = factor,
-                                                               .addend = addend};
+                                                               .addend = addend,
+                                                               .undone_factor = did_factor,
+                                                               .undone_addend = did_addend};
     return true;
 }
 

@@ -71,6 +71,7 @@ struct tp_ruling {
     const uint64_t *split_sizes; /* one a `to`, or NULL */
     struct tp_map_arithmetic arithmetic;
     uint32_t inexact[TP_INEXACT_COUNT]; /* how many tensors */
+    uint32_t last_refused;              /* 1 + the source, or 0 */
     uint8_t state;                      /* enum tp_ruling_state */
     bool is_off;                        /* "if" says that it takes no part */
     bool is_met;                        /* a source's name fits */
@@ -121,7 +122,9 @@ enum tp_status tp_ruling_settle(struct tp_map_work *w, uint32_t rule);
 
 enum tp_status tp_match_sources(struct tp_map_work *w);
 
-/* ---- place.c: E05, E06, E10 ---- */
+/* ---- place.c: E05, E06, E10, E11 ---- */
+
+bool tp_is_float(unsigned dtype); /* one of the four that are cast and computed with */
 
 /* A source that meets a rule, as its source number `from`: placements, one for each target it goes to. */
 enum tp_status tp_place_source(struct tp_map_work *w, uint32_t source, uint32_t rule, uint32_t from,

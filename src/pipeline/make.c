@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
 #include "os/host.h"
+#include "pipeline/restore.h"
 #include "plan/piece.h"
 
 #define LINE ((size_t)64) /* of the processor's cache */
@@ -169,36 +170,8 @@ static enum tp_status next_rows(const struct tp_maker *m, const struct tp_out_ex
 
 /* ---- tiles ---- */
 
-/* The next elements of an extent, at most `limit`: *count of them lie at the result. NULL: *st. */
-static const uint8_t *next_of_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
-                                   enum tp_status *st, struct tp_error *err)
-{
-    const struct tp_array *a = &m->plan->arrays[e->array];
-    struct tp_tile *t = &m->tile;
-    unsigned item = tp_array_item_bytes(a);
-    uint64_t position = tp_tile_position(a, e, at);
-    if (t->extent != e || position < t->first || position >= t->end) {
-        struct tp_tile_job job = {.plan = m->plan,
-                                  .kernels = m->kernels,
-                                  .reader = &m->reader,
-                                  .gather = a->grid && m->has_gather ? &m->gather : NULL,
-                                  .seen = &m->seen,
-                                  .saturate = m->saturate,
-                                  .raw = m->in,
-                                  .raw_bytes = m->piece_bytes,
-                                  .is_stopped = m->is_stopped,
-                                  .user = m->user};
-        uint64_t step = TP_BLOCK_BYTES / item, limit = (at / step + 1) * step;
-        *st = tp_tile_make(t, &job, e, at, limit < e->elem_count ? limit : e->elem_count, err);
-        if (*st)
-            return NULL;
-    }
-    *count = *count < t->end - position ? *count : t->end - position;
-    return t->bytes + (position - t->first) * item;
-}
-
-/* Which way an extent is made. */
-static bool begin_extent(struct tp_maker *m, const struct tp_out_extent *e)
+/* Whether an extent is made through a tile. */
+static bool is_tiled(struct tp_maker *m, const struct tp_out_extent *e)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     uint32_t number = (uint32_t)(e - m->plan->extents);
@@ -209,8 +182,8 @@ static bool begin_extent(struct tp_maker *m, const struct tp_out_extent *e)
     return m->tile.memory && tp_tile_pays(&m->tile, a, a->grid && m->has_gather ? &m->gather : NULL);
 }
 
-enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
-                       struct tp_error *err)
+static enum tp_status move_elements(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count,
+                                    uint8_t *dst, struct tp_error *err)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     unsigned item = tp_array_item_bytes(a);
@@ -233,6 +206,71 @@ enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64
         dst += n * item;
         at += n;
         count -= n;
+    }
+    return TP_OK;
+}
+
+static enum tp_status make_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    uint64_t step = TP_BLOCK_BYTES / tp_array_item_bytes(a), limit = (at / step + 1) * step;
+    struct tp_tile_job job = {.plan = m->plan,
+                              .kernels = m->kernels,
+                              .reader = &m->reader,
+                              .gather = a->grid && m->has_gather ? &m->gather : NULL,
+                              .seen = &m->seen,
+                              .saturate = m->saturate,
+                              .raw = m->in,
+                              .raw_bytes = m->piece_bytes,
+                              .is_stopped = m->is_stopped,
+                              .user = m->user};
+    return tp_tile_make(&m->tile, &job, e, at, limit < e->elem_count ? limit : e->elem_count, err);
+}
+
+enum tp_status tp_make_in_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                               const uint8_t **made, struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    const struct tp_tile *t = &m->tile;
+    uint64_t position = tp_tile_position(a, e, at);
+    *made = NULL;
+    if (!is_tiled(m, e))
+        return TP_OK;
+    if (t->extent != e || position < t->first || position >= t->end) {
+        enum tp_status st = make_tile(m, e, at, err);
+        if (st)
+            return st;
+    }
+    *count = *count < t->end - position ? *count : t->end - position;
+    *made = t->bytes + (position - t->first) * tp_array_item_bytes(a);
+    return TP_OK;
+}
+
+static enum tp_status make_next_rows(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                                     uint8_t *dst, struct tp_error *err)
+{
+    struct rows rows = {.piece = NULL};
+    enum tp_status st = next_rows(m, e, at, *count, &rows, err);
+    if (st)
+        return st;
+    *count = rows.elem_count * rows.row_count;
+    return make_rows(m, &m->plan->arrays[e->array], &rows, dst, err);
+}
+
+enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
+                       struct tp_error *err)
+{
+    unsigned item = tp_array_item_bytes(&m->plan->arrays[e->array]);
+    for (uint64_t n; count > 0; dst += n * item, at += n, count -= n) {
+        const uint8_t *made;
+        n = count;
+        enum tp_status st = tp_make_in_tile(m, e, at, &n, &made, err);
+        if (!st && made)
+            memcpy(dst, made, (size_t)n * item);
+        else if (!st)
+            st = make_next_rows(m, e, at, &n, dst, err);
+        if (st)
+            return st;
     }
     return TP_OK;
 }

@@ -38,6 +38,10 @@ void tp_maker_begin(struct tp_maker *maker);
  * beyond it. */
 uint64_t tp_maker_limit(const struct tp_maker *maker, const struct tp_array *array, size_t room_bytes);
 
+/* If the extent is made through a tile: *made is where its elements from the at-th on lie, *count of them or fewer,
+ * until the next call. Else NULL. */
+enum tp_status tp_make_in_tile(struct tp_maker *maker, const struct tp_out_extent *extent, uint64_t at, uint64_t *count,
+                               const uint8_t **made, struct tp_error *err);
 /* Make `count` elements of an extent, from the at-th on, at dst. They lie in one block. */
 enum tp_status tp_make(struct tp_maker *maker, const struct tp_out_extent *extent, uint64_t at, uint64_t count,
                        uint8_t *dst, struct tp_error *err);

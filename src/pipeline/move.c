@@ -101,13 +101,16 @@ static enum tp_status write_frame(struct worker *w, uint32_t file, uint32_t k, s
 static enum tp_status note_finished(struct worker *w, uint64_t block, struct tp_error *err)
 {
     const struct tp_move *m = w->move;
-    bool overflowed = m->stop_at_overflow && w->maker.seen.stats.overflow_count > 0; /* to be made again, in another way */
+    bool overflowed =
+        m->stop_at_overflow && w->maker.seen.stats.overflow_count > 0; /* to be made again, in another way */
     if (!m->journal || overflowed)
         return TP_OK;
     if (!tp_array_grow(&w->finished, &w->finished_capacity, w->finished_count + 1, sizeof *w->finished))
         return tp_fail_nomem(err);
-    w->finished[w->finished_count++] = (struct tp_block_record){
-        .block = block, .digest = m->digests[block], .stats = w->maker.seen.stats, .odd_bool_count = w->maker.seen.odd_bool_count};
+    w->finished[w->finished_count++] = (struct tp_block_record){.block = block,
+                                                                .digest = m->digests[block],
+                                                                .stats = w->maker.seen.stats,
+                                                                .odd_bool_count = w->maker.seen.odd_bool_count};
     return TP_OK;
 }
 
@@ -183,11 +186,61 @@ static enum tp_status scan_block(struct worker *w, const struct span *s, uint64_
     return TP_OK;
 }
 
+/* Bytes that lie elsewhere: whole buffers of them are written from there. */
+static enum tp_status append(struct worker *w, const uint8_t *bytes, size_t size, struct tp_error *err)
+{
+    size_t whole = w->move->budget.buffer_bytes;
+    enum tp_status st = TP_OK;
+    while (size > 0 && !st) {
+        size_t n = size < whole - w->fill ? size : whole - w->fill;
+        if (n == whole) {
+            st = tp_file_write_at(w->fd, bytes, n, w->base, w->path, err);
+            tp_pool_count(w->pool, n);
+            w->base += n;
+        } else {
+            memcpy(w->out + w->fill, bytes, n);
+            w->fill += n;
+            st = flush(w, false, err);
+        }
+        bytes += n;
+        size -= n;
+    }
+    return st;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Some of *count elements: as many as the buffer has room for. *count of them it were. */
+static enum tp_status write_elems(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                                  struct tp_error *err)
+{
+    const struct tp_array *a = &w->move->plan->arrays[e->array];
+    unsigned item = tp_array_item_bytes(a);
+    size_t room = w->move->budget.buffer_bytes - w->fill;
+    uint64_t limit = tp_maker_limit(&w->maker, a, room), whole = (room + item - 1) / item;
+    const uint8_t *made;
+    *count = smaller(*count, whole);
+    enum tp_status st = tp_make_in_tile(&w->maker, e, at, count, &made, err);
+    if (!st && made) {
+        tp_hasher_update(w->hasher, made, (size_t)*count * item);
+        return append(w, made, (size_t)*count * item, err);
+    }
+    *count = smaller(*count, limit);
+    st = st ? st : tp_make(&w->maker, e, at, *count, w->out + w->fill, err);
+    if (st)
+        return st;
+    tp_hasher_update(w->hasher, w->out + w->fill, (size_t)*count * item);
+    w->fill += (size_t)*count * item;
+    return flush(w, false, err);
+}
+
 static enum tp_status write_block(struct worker *w, const struct tp_out_extent *e, uint64_t block, struct tp_error *err)
 {
     struct tp_move *m = w->move;
     struct span s = block_span(m->plan, e, block);
-    unsigned item = tp_array_item_bytes(s.array);
     uint64_t number = e->first_block + block;
     bool done_before = false;
     enum tp_status before = try_claim(w, &s, number, &done_before, err);
@@ -202,17 +255,11 @@ static enum tp_status write_block(struct worker *w, const struct tp_out_extent *
             enum tp_status st = settle(w, err); /* the buffer is wanted for scanning */
             return st ? st : scan_block(w, &s, done, err);
         }
-        uint64_t limit = tp_maker_limit(&w->maker, s.array, m->budget.buffer_bytes - w->fill);
-        uint64_t n = s.elem_count - done < limit ? s.elem_count - done : limit;
-        enum tp_status st = tp_make(&w->maker, e, s.first_elem + done, n, w->out + w->fill, err);
+        uint64_t n = s.elem_count - done;
+        enum tp_status st = write_elems(w, e, s.first_elem + done, &n, err);
         if (st)
             return st;
-        tp_hasher_update(w->hasher, w->out + w->fill, (size_t)(n * item));
-        w->fill += (size_t)(n * item);
         done += n;
-        st = flush(w, false, err);
-        if (st)
-            return st;
         if (m->stop_at_overflow && w->maker.seen.stats.overflow_count > 0)
             atomic_store(&w->pool->scan, true);
     }

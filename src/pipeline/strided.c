@@ -15,12 +15,12 @@ struct copy {
 
 /* ---- two loops ---- */
 
-#define DEFINE_COPY_ITEMS(name, bytes)                                                       \
-    static void copy_items_##name(const struct copy *c, uint8_t *dst, const uint8_t *src)   \
-    {                                                                                        \
+#define DEFINE_COPY_ITEMS(name, bytes)                                                        \
+    static void copy_items_##name(const struct copy *c, uint8_t *dst, const uint8_t *src)     \
+    {                                                                                         \
         for (size_t i = 0; i < c->outer.count; i++, dst += c->outer.dst, src += c->outer.src) \
-            for (size_t k = 0; k < c->inner.count; k++)                                      \
-                memcpy(dst + k * c->inner.dst, src + k * c->inner.src, bytes);               \
+            for (size_t k = 0; k < c->inner.count; k++)                                       \
+                memcpy(dst + k * c->inner.dst, src + k * c->inner.src, bytes);                \
     }
 DEFINE_COPY_ITEMS(1, 1)
 DEFINE_COPY_ITEMS(2, 2)

@@ -61,8 +61,9 @@ struct tp_tile_job {
     void *user;
 };
 
-/* Make the extent's element `at`, and what follows as far as the tile's memory goes, but none from `limit` on. Statistics
- * are counted for all of it. Fails with CANCELLED where the job is stopped; nothing then lies in the tile. */
+/* Make the extent's element `at`, and what follows as far as the tile's memory goes, but none from `limit` on.
+ * Statistics are counted for all of it. Fails with CANCELLED where the job is stopped; nothing then lies in the tile.
+ */
 enum tp_status tp_tile_make(struct tp_tile *tile, const struct tp_tile_job *job, const struct tp_out_extent *extent,
                             uint64_t at, uint64_t limit, struct tp_error *err);
 

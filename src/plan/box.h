@@ -37,8 +37,8 @@ struct tp_box {
 /* False: not a box of this array, or more axes or loops than fit. The array has elements. */
 bool tp_box_of_piece(struct tp_box *box, const struct tp_array *array, const struct tp_piece *piece);
 
-/* The piece that holds the element at `index` if the array is a stack of pieces of one shape; of other arrays some piece,
- * or NULL: the caller has to look. There is at least one piece, and no more axes than TP_GRID_RANK_MAX. */
+/* The piece that holds the element at `index` if the array is a stack of pieces of one shape; of other arrays some
+ * piece, or NULL: the caller has to look. There is at least one piece, and no more axes than TP_GRID_RANK_MAX. */
 const struct tp_piece *tp_piece_guess(const struct tp_array *array, const uint64_t *index);
 
 /* How many chunks the grid has, and the first corner of one. */

@@ -45,12 +45,21 @@ struct tp_grid {
     const uint8_t *order;  /* rank axes, from the slowest to the fastest in a chunk's bytes; NULL: row-major */
 };
 
+/* The way back of a map that calculates does not give the same numbers back. With what the model was once made of, an
+ * element whose original would become what the model holds is that original; any other is calculated. The array is
+ * row-major like its original, and its pieces move values as they are. */
+struct tp_restore {
+    struct tp_logical original;
+    struct tp_map_arithmetic back; /* and what it undoes */
+};
+
 /* A leaf of the target tree. Its pieces tile it exactly once, in the order of dst_first; what they leave out of an
  * array that has holes is `fill`. */
 struct tp_array {
     const char *path; /* keys from the root, '\0' between them; path_len bytes */
     const uint64_t *shape;
     const struct tp_piece *pieces;
+    const struct tp_restore *restore; /* or NULL */
     const struct tp_grid *grid; /* NULL: its extents are flat ranges; else each is a chunk */
     uint64_t elem_count;
     uint64_t fill;        /* the bytes of one element, little-endian; a constant is nothing but a hole */

@@ -12,6 +12,7 @@
 struct tp_logical {
     const struct tp_tensor *tensor;   /* plain; of a decoded one the codes, which name its place in the source */
     const struct tp_decoded *decoded; /* or NULL */
+    const struct tp_checkpoint *ck;   /* where the tensor lies; NULL: in the reader's own checkpoint */
     uint8_t dtype; /* enum tp_dtype that the elements are read as: F32 or BF16 when decoded; U8 of an F4 or F6 tensor
                       counts the bytes of its codes */
 };

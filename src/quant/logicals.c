@@ -98,7 +98,7 @@ static enum tp_status refuse_leftover(const struct builder *b, const struct tp_t
 
 static void add(struct builder *b, const struct tp_tensor *t, const struct tp_decoded *d)
 {
-    b->logicals[b->count++] = (struct tp_logical){t, d, d ? (uint8_t)tp_decoded_dtype(d) : t->dtype};
+    b->logicals[b->count++] = (struct tp_logical){t, d, NULL, d ? (uint8_t)tp_decoded_dtype(d) : t->dtype};
 }
 
 static enum tp_status add_decoded(struct builder *b, const struct tp_tensor *codes)

@@ -24,6 +24,9 @@ COMMANDS = {
     "logical": ("inspect", "experts", "-t", "model.layers.1.mlp.experts.down_proj"),
     "refused": ("inspect", "fp8"),
     "method": ("inspect", "marlin"),
+    "map check": ("map", "check", "decoder/map.json", "-i", "decoder"),
+    "map explain": ("map", "explain", "blocks/out/kernel", "--map", "decoder/map.json", "-i", "decoder"),
+    "map list": ("map", "list", "flax-linen"),
     "wide characters": ("inspect", "hostile", "--all"),
 }
 
@@ -49,7 +52,7 @@ def on_terminal(columns: int, folder: Path, *arguments: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("experts", "fp8", "marlin", "hostile"):
+    for name in ("experts", "decoder", "fp8", "marlin", "hostile"):
         checkpoints.MAKERS[name](tmp_path / name)
     return tmp_path
 

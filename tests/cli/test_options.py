@@ -16,9 +16,9 @@ COMMANDS = ("convert", "verify", "inspect", "map list", "map show", "map check",
 PROMISED = {
     "convert": "input output format precision keep-dtype on-overflow shard-size oversize workers max-memory "
     "skip-verify tree include exclude ignore-index overwrite dry-run compat progress quiet json sha256 sync cpu help "
-    "map target reverse original resume wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 no-ocdbt "
-    "timestamp dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
-    "verify": "model source map target reverse quick verbose workers max-memory json progress quiet cpu help",
+    "map target reverse original resume wrap zero-copy link min-chunk chunk-bytes step item orbax-layout zarr3 "
+    "no-ocdbt timestamp dequantize mxfp4-layout mxfp4-positive-zero decode-f16-first nan-scales",
+    "verify": "model source map target reverse original quick verbose workers max-memory json progress quiet cpu help",
     "inspect": "json tensor all ignore-index help",
     "map list": "json help",
     "map show": "help",

@@ -107,6 +107,16 @@ def test_commands_print_what_is_shown(place: Path) -> None:
         assert re.fullmatch("".join(map(pattern, shown)), printed), printed
 
 
+def test_every_rule_that_is_shown_can_be_read(place: Path) -> None:
+    rules = re.findall(r'^ +(\{"(?:from|pieces)": .*(?:\n +"to": .*)?\})$', DOCUMENT, re.MULTILINE)
+    assert len(rules) > 8
+    (place / "all.json").write_text('{"tensorport_map": 1, "rules": [\n' + ",\n".join(rules) + "]}")
+    check = [command_path(), "map", "check", "all.json", "-i", "tiny"]
+    done = subprocess.run(check, cwd=place, capture_output=True, text=True, check=False)
+    assert done.stderr == ""  # findings, since they are not one map; but no slip
+    assert done.returncode == 3
+
+
 def test_the_converted_model_computes_what_the_checkpoint_says(place: Path) -> None:
     convert = re.findall(r"^    (tensorport convert -i tiny .*)$", DOCUMENT, re.MULTILINE)
     assert len(convert) == 1

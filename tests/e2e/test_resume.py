@@ -88,6 +88,7 @@ def test_stopped_at_any_moment_it_is_resumed_to_the_same_bytes(
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         out.rmdir()
+    print(f"{name}, {kind.name}: {turn} conversions, stopped {stopped} times")
     assert stopped > 0
 
 

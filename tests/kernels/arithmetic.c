@@ -58,7 +58,8 @@ static uint64_t encoded(const struct kind *kind, double value)
 static uint64_t nan_of(unsigned number, uint64_t x, bool x_is_nan)
 {
     const struct kind *kind = &kinds[number];
-    const uint64_t one = UINT64_C(1) << kind->mantissa_bits, infinity = ((UINT64_C(1) << kind->exponent_bits) - 1) * one;
+    const uint64_t one = UINT64_C(1) << kind->mantissa_bits,
+                   infinity = ((UINT64_C(1) << kind->exponent_bits) - 1) * one;
     const uint64_t sign = x >> (8 * kind->bytes - 1) << (8 * kind->bytes - 1);
     const bool keeps = x_is_nan && number != TP_KIND_BF16; /* which has no payload */
     return sign | infinity | one / 2 | (keeps ? x & (one / 2 - 1) : 0);
@@ -132,9 +133,27 @@ static bool is_right(const struct call *c, const uint8_t *values, size_t n, size
     return good;
 }
 
-static const double operands[] = {0.08838834764831845, 0.5,  3,      -1.25,     1,        0,       -0.0,
-                                  0.1,                 1e-6, -1e-40, 65504,     -3e38,    1e300,   -INFINITY,
-                                  INFINITY,            1e-9, 0x1p-24, 0x1p-133, -0x1p-25, 0x1p120, 53.0659966468637};
+static const double operands[] = {0.08838834764831845,
+                                  0.5,
+                                  3,
+                                  -1.25,
+                                  1,
+                                  0,
+                                  -0.0,
+                                  0.1,
+                                  1e-6,
+                                  -1e-40,
+                                  65504,
+                                  -3e38,
+                                  1e300,
+                                  -INFINITY,
+                                  INFINITY,
+                                  1e-9,
+                                  0x1p-24,
+                                  0x1p-133,
+                                  -0x1p-25,
+                                  0x1p120,
+                                  53.0659966468637};
 
 static bool tables_are_right(const struct tp_kernels *k, unsigned kind, bool adds)
 {
@@ -156,8 +175,8 @@ static bool lengths_are_right(const struct tp_kernels *k, unsigned kind, bool ad
     bool good = true;
     for (size_t n = 0; n < 70 && good; n++)
         for (unsigned flavour = 0; flavour < FLAVOUR_COUNT && good; flavour++) {
-            const struct call c = {k,           kind,  adds, n % 3 == 0, n % 2 == 0,
-                                   n % 5 == 0, operands[random_below(COUNT_OF(operands))]};
+            const struct call c = {
+                k, kind, adds, n % 3 == 0, n % 2 == 0, n % 5 == 0, operands[random_below(COUNT_OF(operands))]};
             const size_t first = random_below(POOL_VALUES - n);
             good = is_right(&c, pools[kind][flavour] + first * kinds[kind].bytes, n, random_below(64));
         }

@@ -2,8 +2,7 @@
 """What a map means, said once more in NumPy: the oracle that the C code is compared with.
 
 It owns no speed and no shared ideas with src/map: every source is reshaped to its named axes, calculated with, and put
-at its place in a whole target. docs/mapping.md teaches the language; the headings below follow it. `apply` is the
-entry, `invert` makes the map of the way back.
+at its place in a whole target. docs/mapping.md teaches the language, map_language.py reads it, `apply` is the entry.
 
 Where several things are wrong all are found where that is possible; MapError has the code of each.
 """
@@ -50,8 +49,8 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
-    """Also those of ml_dtypes."""
-    return dtype.kind == "f" or dtype.name in EXTRA_DTYPES
+    """Is it one of those that are calculated with and cast?"""
+    return dtype.name in ("float64", "float32", "float16", "bfloat16")
 
 
 # ---- applying ------------------------------------------------------------------------------------------------------
@@ -339,6 +338,9 @@ def calculate(work: Work, rule: Rule, name: str, values: Array) -> Array:
     out = dtype_of(rule.body["dtype"]) if "dtype" in rule.body else None
     if out is None and work.precision is not None and is_float(values.dtype):
         out = dtype_of(work.precision)
+    if out is not None and out != values.dtype and not (is_float(out) and is_float(values.dtype)):
+        work.find("E11", f"{name}: {values.dtype} cannot become {out}, {rule}")
+        return values
     if not {"mul", "add"} & set(rule.body):
         return values if out is None else values.astype(out)
     if not is_float(values.dtype):

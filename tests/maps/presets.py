@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""What a preset makes of a checkpoint: the one place that knows who does the work."""
+"""What a preset makes of a checkpoint: by the command, which must agree with the oracle."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
+from map_language import MapError
 from oracle import Result, apply
 from safetensors.numpy import load_file
+
+import tensorport
 
 ROOT = Path(__file__).resolve().parents[2]
 MAPS = ROOT / "maps"
@@ -59,9 +68,57 @@ def applied(source: Path, preset: str, precision: str | None = None) -> Result:
     return apply(body, decoded(read_checkpoint(source), positive_zero), config, precision=precision)
 
 
+def command_path() -> Path:
+    """Where the command is; the test fails if it is nowhere."""
+    path = Path(os.environ.get("TENSORPORT_BIN") or ROOT / "build" / "tensorport")
+    if not path.exists():
+        pytest.fail(f"no command at {path}: build it, or set TENSORPORT_BIN")
+    return path.resolve()
+
+
+def leaves_of(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Of dicts and lists in one another; the indices of lists as text."""
+    if not isinstance(node, dict | list):
+        yield path, np.array(node)
+        return
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from leaves_of(child, (*path, str(key)))
+
+
+def run_command(source: Path, preset: str, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Convert with a map."""
+    command = [str(command_path()), "convert", "--map", preset, "-i", str(source), "-o", str(out), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
 def converted(source: Path, preset: str, precision: str | None = None) -> Converted:
     """Arrays by their keys, in the order of the leaves; `precision`: what floats become, None keeps them."""
-    return applied(source, preset, precision).arrays
+    wanted = applied(source, preset, precision).arrays
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        done = run_command(source, preset, out, *([] if precision is None else ["--precision", precision]))
+        assert done.returncode == 0, done.stderr[-4000:]
+        found = dict(leaves_of(tensorport.load(out / "0" if (out / "0").is_dir() else out)))
+    assert_same_arrays(joined(found), joined(wanted))
+    return {path: found[path] for path in wanted} if order_is_free(preset) else found
+
+
+def refused(source: Path, preset: str) -> set[str]:
+    """The codes of what is wrong, about which the command and the oracle must agree."""
+    with pytest.raises(MapError) as caught:
+        applied(source, preset)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        done = run_command(source, preset, out)
+        assert done.returncode == 3, done.stderr[-4000:]
+        assert not out.exists()
+    assert set(re.findall(r"\bE[01]\d\b", done.stderr)) == caught.value.codes, done.stderr[-4000:]
+    return caught.value.codes
+
+
+def order_is_free(preset: str) -> bool:
+    """Are leaves found by name?"""
+    return bool(json.loads((MAPS / f"{preset}.json").read_text()).get("order", "sorted") == "sorted")
 
 
 def joined(arrays: Converted) -> dict[str, Array]:

@@ -68,7 +68,9 @@ def grouped(chance: random.Random, axes: list[str]) -> list[list[str]]:
     return groups
 
 
-def dims_for(chance: random.Random, groups: list[list[str]], sizes: dict[str, int], tag: str, case: Case) -> list[list[str]]:
+def dims_for(
+    chance: random.Random, groups: list[list[str]], sizes: dict[str, int], tag: str, case: Case
+) -> list[list[str]]:
     """All sizes of a group but one must be known: by dims, by config.json, or by digits."""
     named: list[list[str]] = []
     for group in groups:
@@ -158,7 +160,9 @@ def spoil(chance: random.Random, case: Case) -> None:
         case "rank":
             case.sources[name] = array[None]
         case "size":
-            case.sources[name] = np.resize(array, (*array.shape[:-1], array.shape[-1] + 1)) if array.ndim else array[None]
+            case.sources[name] = (
+                np.resize(array, (*array.shape[:-1], array.shape[-1] + 1)) if array.ndim else array[None]
+            )
         case "twice":
             case.map["rules"].append(dict(rule))
         case "unmatched":

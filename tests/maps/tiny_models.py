@@ -36,7 +36,8 @@ class Model:
         if files == 1:
             save_file(self.tensors, folder / "model.safetensors", {"format": "pt"})
             return folder
-        names, weight_map = list(self.tensors), {}
+        names = list(self.tensors)
+        weight_map: dict[str, str] = {}
         for number in range(files):
             file = f"model-{number + 1:05d}-of-{files:05d}.safetensors"
             part = {name: self.tensors[name] for name in names[number::files]}
@@ -93,7 +94,7 @@ def dense_mlp(make: Maker, layer: str, config: dict[str, Any]) -> None:
         make.add(layer + f"mlp.{name}_proj.weight", *shape)
 
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 112,
     "hidden_size": 32,
     "intermediate_size": 40,
@@ -102,11 +103,14 @@ SIZES = {
     "num_key_value_heads": 2,
     "head_dim": 10,
     "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 24,  # FlaxMistral makes a mask of its square
     "tie_word_embeddings": False,
 }
 
 
-def llama(dtype: np.dtype[Any] = BF16, *, tied: bool = False, architecture: str = "LlamaForCausalLM", **sizes: Any) -> Model:
+def llama(
+    dtype: np.dtype[Any] = BF16, *, tied: bool = False, architecture: str = "LlamaForCausalLM", **sizes: Any
+) -> Model:
     """Llama, Mistral, Gemma: attention and a gated MLP without biases."""
     config = SIZES | {"architectures": [architecture], "model_type": "llama", "tie_word_embeddings": tied} | sizes
     make = Maker(dtype)
@@ -227,7 +231,12 @@ def gemma3(dtype: np.dtype[Any] = BF16, *, prefix: str = "model.", **sizes: Any)
 
 def gpt2(dtype: np.dtype[Any] = F32, prefix: str = "transformer.", **sizes: Any) -> Model:
     """GPT-2: kernels that are transposed already (Conv1D)."""
-    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 112, "n_embd": 32}
+    config: dict[str, Any] = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": 112,
+        "n_embd": 32,
+    }
     config |= {"n_layer": 2, "n_head": 4, "n_positions": 24, "n_inner": 40} | sizes
     d, f = config["n_embd"], config["n_inner"]
     make = Maker(dtype)
@@ -251,12 +260,23 @@ def gpt2(dtype: np.dtype[Any] = F32, prefix: str = "transformer.", **sizes: Any)
     return Model(make.tensors, config)
 
 
-def bert(dtype: np.dtype[Any] = F32, prefix: str = "", *, head: bool = False, **sizes: Any) -> Model:
-    """BERT, alone or with the head that predicts words."""
-    config: dict[str, Any] = {"architectures": ["BertForMaskedLM" if head else "BertModel"], "model_type": "bert"}
+BERT_HEADS = {
+    "BertModel": ("pooler",),
+    "BertForMaskedLM": ("words",),
+    "BertForPreTraining": ("pooler", "words", "cls.seq_relationship"),
+    "BertForSequenceClassification": ("pooler", "classifier"),
+    "BertForTokenClassification": ("classifier",),
+    "BertForQuestionAnswering": ("qa_outputs",),
+}
+
+
+def bert(dtype: np.dtype[Any] = F32, architecture: str = "BertModel", **sizes: Any) -> Model:
+    """BERT, alone or with a head."""
+    config: dict[str, Any] = {"architectures": [architecture], "model_type": "bert", "hidden_act": "gelu_new"}
     config |= {"vocab_size": 112, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2}
     config |= {"num_attention_heads": 4, "max_position_embeddings": 24, "type_vocab_size": 2} | sizes
     d, f = config["hidden_size"], config["intermediate_size"]
+    prefix, heads = "" if architecture == "BertModel" else "bert.", BERT_HEADS[architecture]
     make = Maker(dtype)
 
     def dense(name: str, inputs: int, outputs: int) -> None:
@@ -267,8 +287,12 @@ def bert(dtype: np.dtype[Any] = F32, prefix: str = "", *, head: bool = False, **
         make.add(name + ".weight", d)
         make.add(name + ".bias", d)
 
-    for name, rows in (("word", 112), ("position", 24), ("token_type", 2)):
-        make.add(f"{prefix}embeddings.{name}_embeddings.weight", rows, d)
+    for name, size in (
+        ("word", "vocab_size"),
+        ("position", "max_position_embeddings"),
+        ("token_type", "type_vocab_size"),
+    ):
+        make.add(f"{prefix}embeddings.{name}_embeddings.weight", config[size], d)
     norm(prefix + "embeddings.LayerNorm")
     for number in range(config["num_hidden_layers"]):
         layer = f"{prefix}encoder.layer.{number}."
@@ -279,10 +303,13 @@ def bert(dtype: np.dtype[Any] = F32, prefix: str = "", *, head: bool = False, **
         dense(layer + "intermediate.dense", d, f)
         dense(layer + "output.dense", f, d)
         norm(layer + "output.LayerNorm")
-    if head:
-        make.add("cls.predictions.bias", config["vocab_size"])
-        dense("cls.predictions.transform.dense", d, d)
-        norm("cls.predictions.transform.LayerNorm")
-    else:
-        dense(prefix + "pooler.dense", d, d)
+    for head in heads:
+        if head == "pooler":
+            dense(prefix + "pooler.dense", d, d)
+        elif head == "words":
+            make.add("cls.predictions.bias", config["vocab_size"])
+            dense("cls.predictions.transform.dense", d, d)
+            norm("cls.predictions.transform.LayerNorm")
+        else:
+            dense(head, d, 2)
     return Model(make.tensors, config)

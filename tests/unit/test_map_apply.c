@@ -2,263 +2,13 @@
 /* Maps applied to sources: shapes and paths of the targets, and each element's place against the definition. */
 #include "map_case.h"
 
-#include "map/rule.h"
+#include "map_random.h"
 
-#define HEAD "{\"tensorport_map\": 1, \"name\": \"test\", "
+/* JSON is not C: */
+/* clang-format off */
 #define RULES(...) HEAD "\"rules\": [" #__VA_ARGS__ "]}"
 
 /* ---- random rules, against looking every element up by itself ---- */
-
-#define AXES 8u
-#define NO_AXIS UINT8_MAX
-
-enum kind { PLAIN, STACKED, LISTED, JOINED, TAKEN_APART, SLICED, UNSTACKED };
-
-/* An axis of the rule: where it stands, and how long it is. */
-struct axis {
-    char name[4];
-    uint8_t kind;
-    unsigned size;   /* in the target; TAKEN_APART, UNSTACKED: in the source */
-    unsigned padded; /* 0: not */
-};
-
-/* A rule in the test's own words. */
-struct random_rule {
-    struct axis axes[AXES];
-    unsigned count;
-    unsigned from_count, to_count;   /* LISTED or JOINED; TAKEN_APART or SLICED */
-    unsigned part[4];                /* sizes of JOINED or SLICED */
-    uint8_t left[AXES], right[AXES]; /* axes in the order of each side */
-    unsigned left_count, right_count;
-    bool left_cut[AXES], right_cut[AXES]; /* a group ends after it */
-    bool doubles;                         /* layers are "{2*l+b}", b stays in the name of the target */
-};
-
-static unsigned pick(unsigned low, unsigned high)
-{
-    return low + (unsigned)rand() % (high - low + 1);
-}
-
-static bool is_left(uint8_t kind)
-{
-    return kind != STACKED && kind != LISTED;
-}
-
-static bool is_right(uint8_t kind)
-{
-    return kind != TAKEN_APART && kind != UNSTACKED;
-}
-
-static void shuffle(uint8_t *order, unsigned count)
-{
-    for (unsigned i = count; i > 1; i--) {
-        unsigned k = pick(0, i - 1);
-        uint8_t kept = order[i - 1];
-        order[i - 1] = order[k];
-        order[k] = kept;
-    }
-}
-
-static struct axis *add_axis(struct random_rule *r, const char *name, uint8_t kind, unsigned size)
-{
-    struct axis *a = &r->axes[r->count];
-    if (is_left(kind))
-        r->left[r->left_count++] = (uint8_t)r->count;
-    if (is_right(kind))
-        r->right[r->right_count++] = (uint8_t)r->count;
-    r->count++;
-    *a = (struct axis){.kind = kind, .size = size};
-    snprintf(a->name, sizeof a->name, "%s", name);
-    return a;
-}
-
-static unsigned add_parts(struct random_rule *r, unsigned count)
-{
-    unsigned sum = 0;
-    for (unsigned i = 0; i < count; i++)
-        sum += r->part[i] = pick(1, 4);
-    return sum;
-}
-
-static void make_rule(struct random_rule *r)
-{
-    static const char *const plain[] = {"a", "c", "d"};
-    memset(r, 0, sizeof *r);
-    r->from_count = r->to_count = 1;
-    for (unsigned i = 0, n = pick(0, 3); i < n; i++)
-        add_axis(r, plain[i], PLAIN, pick(1, 4))->padded = pick(0, 5) ? 0 : pick(1, 6);
-    if (pick(0, 1))
-        add_axis(r, "l", STACKED, pick(1, 4));
-    if (pick(0, 2) == 0)
-        add_axis(r, "e", STACKED, pick(1, 3));
-    if (pick(0, 3) == 0)
-        add_axis(r, "u", UNSTACKED, pick(1, 3));
-    switch (pick(0, 4)) {
-    case 0:
-        r->from_count = pick(2, 3);
-        add_axis(r, "s", LISTED, r->from_count);
-        break;
-    case 1:
-        r->from_count = pick(2, 3);
-        add_axis(r, "x", JOINED, add_parts(r, r->from_count));
-        break;
-    case 2:
-        r->to_count = pick(2, 4);
-        add_axis(r, pick(0, 1) ? "t" : r->to_count == 2 ? "2" : r->to_count == 3 ? "3" : "4", TAKEN_APART, r->to_count);
-        break;
-    case 3:
-        r->to_count = pick(2, 3);
-        add_axis(r, "y", SLICED, add_parts(r, r->to_count));
-        break;
-    }
-    r->doubles = pick(0, 1);
-    shuffle(r->left, r->left_count);
-    shuffle(r->right, r->right_count);
-    for (unsigned i = 0; i < AXES; i++) {
-        r->left_cut[i] = pick(0, 1);
-        r->right_cut[i] = pick(0, 1);
-    }
-}
-
-static const struct axis *find_kind(const struct random_rule *r, uint8_t kind, const char *name)
-{
-    for (unsigned i = 0; i < r->count; i++)
-        if (r->axes[i].kind == kind && (!name || strcmp(r->axes[i].name, name) == 0))
-            return &r->axes[i];
-    return NULL;
-}
-
-/* How long the axis is in source number `from`. */
-static unsigned source_size(const struct random_rule *r, const struct axis *a, unsigned from)
-{
-    return a->kind == JOINED ? r->part[from] : a->size;
-}
-
-/* ---- its text ---- */
-
-static void put(char *text, const char *more)
-{
-    assert_true(strlen(text) + strlen(more) < 4096);
-    memcpy(text + strlen(text), more, strlen(more) + 1);
-}
-
-/* In each group one axis may be left to the shape. */
-static void put_side(char *text, char *dims, const struct random_rule *r, const uint8_t *order, unsigned count,
-                     const bool *cut, bool on_left)
-{
-    for (unsigned i = 0; i < count;) {
-        unsigned end = i + 1;
-        while (end < count && !cut[end - 1])
-            end++;
-        unsigned free = pick(i, end - 1);
-        for (unsigned k = i; k < end; k++)
-            if (r->axes[order[k]].kind == JOINED)
-                free = k; /* its sizes differ: "dims" cannot have it */
-        put(text, end > i + 1 ? "(" : "");
-        for (unsigned k = i; k < end; k++) {
-            const struct axis *a = &r->axes[order[k]];
-            char dim[64];
-            put(text, k > i ? " " : "");
-            put(text, a->name);
-            snprintf(dim, sizeof dim, "%s\"%s\": %u", dims[0] ? ", " : "", a->name, a->size);
-            if (on_left && k != free && a->name[0] > '9')
-                put(dims, dim);
-        }
-        put(text, end > i + 1 ? ") " : " ");
-        i = end;
-    }
-}
-
-/* ["w0 and the rest", "w1 and the rest"] */
-static void put_list(char *text, unsigned count, char letter, const char *rest)
-{
-    for (unsigned i = 0; i < count; i++) {
-        char item[128];
-        snprintf(item, sizeof item, "%s\"%c%u%s\"", i ? ", " : "[", letter, i, rest);
-        put(text, item);
-    }
-    put(text, "]");
-}
-
-static void write_map(const struct random_rule *r, char *text)
-{
-    char dims[512] = "", sides[256] = "", rest[64], member[128];
-    const struct axis *l = find_kind(r, STACKED, "l"), *e = find_kind(r, STACKED, "e");
-    const struct axis *parts = find_kind(r, TAKEN_APART, NULL), *slices = find_kind(r, SLICED, NULL);
-    const struct axis *listed = find_kind(r, LISTED, NULL), *joined = find_kind(r, JOINED, NULL);
-    text[0] = '\0';
-    put(text, "\"from\": ");
-    snprintf(rest, sizeof rest, ".%s.%s", !l ? "7" : r->doubles ? "{2*l+b}" : "{l}", e ? "{e}" : "x");
-    put_list(text, r->from_count, 'w', rest);
-    put(text, ", \"to\": ");
-    snprintf(rest, sizeof rest, "/%s/%s", l && r->doubles ? "{b}" : "x", find_kind(r, UNSTACKED, NULL) ? "{u}" : "x");
-    put_list(text, r->to_count, 't', rest);
-    put_side(sides, dims, r, r->left, r->left_count, r->left_cut, true);
-    put(sides, "-> ");
-    put_side(sides, dims, r, r->right, r->right_count, r->right_cut, false);
-    put(text, ", \"axes\": \"");
-    put(text, sides);
-    put(text, "\"");
-    if (listed || joined || parts) {
-        snprintf(member, sizeof member, ", \"%s\": \"%s\"", listed ? "stack" : joined ? "cat" : "split",
-                 (listed ? listed : joined ? joined : parts)->name);
-        put(text, member);
-    }
-    if (slices) {
-        snprintf(member, sizeof member, ", \"split\": {\"axis\": \"%s\", \"sizes\": [%u, %u", slices->name, r->part[0],
-                 r->part[1]);
-        put(text, member);
-        snprintf(member, sizeof member, ", %u", r->part[2]);
-        put(text, r->to_count == 3 ? member : "");
-        put(text, "]}");
-    }
-    char pads[128] = "";
-    for (unsigned i = 0; i < r->count; i++) {
-        snprintf(member, sizeof member, "%s\"%s\": %u", pads[0] ? ", " : "", r->axes[i].name, r->axes[i].padded);
-        put(pads, r->axes[i].padded ? member : "");
-    }
-    if (pads[0]) {
-        put(text, ", \"pad\": {");
-        put(text, pads);
-        put(text, "}");
-    }
-    char whole[5120];
-    snprintf(whole, sizeof whole, HEAD "\"dims\": {%s}, \"rules\": [{%s}]}", dims, text);
-    assert_true(strlen(whole) < 4096);
-    memcpy(text, whole, strlen(whole) + 1);
-}
-
-/* ---- its sources ---- */
-
-static void source_name(const struct random_rule *r, char *name, size_t cap, unsigned from, unsigned l, unsigned b,
-                        unsigned e)
-{
-    unsigned layer = !find_kind(r, STACKED, "l") ? 7 : r->doubles ? 2 * l + b : l;
-    int n = snprintf(name, cap, "w%u.%u.", from, layer);
-    snprintf(name + n, cap - (size_t)n, find_kind(r, STACKED, "e") ? "%u" : "x", e);
-}
-
-static void add_sources(const struct random_rule *r, struct map_case *c)
-{
-    const struct axis *l = find_kind(r, STACKED, "l"), *e = find_kind(r, STACKED, "e");
-    unsigned b_count = l && r->doubles ? 2 : 1;
-    for (unsigned n = (l ? l->size : 1) * (e ? e->size : 1) * r->from_count * b_count; n-- > 0;) {
-        unsigned rest = n, from = rest % r->from_count;
-        char name[64], shape[128] = "F32";
-        rest /= r->from_count;
-        unsigned b = rest % b_count;
-        rest /= b_count;
-        source_name(r, name, sizeof name, from, rest % (l ? l->size : 1), b, rest / (l ? l->size : 1));
-        for (unsigned i = 0; i < r->left_count;) {
-            unsigned size = 1;
-            do
-                size *= source_size(r, &r->axes[r->left[i]], from);
-            while (++i < r->left_count && !r->left_cut[i - 1]);
-            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), " %u", size);
-        }
-        case_source(c, name, shape);
-    }
-}
 
 /* ---- the definition: which element of which source is this one? ---- */
 
@@ -334,7 +84,7 @@ static void every_element_of_random_rules_is_where_the_language_says(void **stat
         struct random_rule r;
         char map[4096];
         make_rule(&r);
-        write_map(&r, map);
+        write_map(&r, map, false);
         case_start(&c, map);
         add_sources(&r, &c);
         case_apply(&c);
@@ -376,8 +126,8 @@ static void a_digit_first_splits_in_halves_and_last_takes_turns(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, RULES({"from": "h", "to": ["h0", "h1"], "axes": "(2 f) -> f", "split": "2"},
-                         {"from": "i", "to": ["i0", "i1"], "axes": "(f 2) -> f", "split": "2"}));
+    case_start(&c, RULES({"from": "h", "to": [ "h0", "h1" ], "axes": "(2 f) -> f", "split": "2"},
+                         {"from": "i", "to": [ "i0", "i1" ], "axes": "(f 2) -> f", "split": "2"}));
     case_source(&c, "h", "F32 6");
     case_source(&c, "i", "F32 6");
     case_fits(&c);
@@ -406,9 +156,10 @@ static void pieces_take_rows_and_are_joined_within_each_group(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, HEAD "\"dims\": {\"g\": 2}, \"rules\": [{\"pieces\": [{\"from\": \"qkv\", \"take\": \":2\", \"axes\": "
-                        "\"(g x)\"}, {\"from\": \"qkv\", \"take\": \"2:6\", \"axes\": \"(g x)\"}, "
-                        "{\"from\": \"z\", \"axes\": \"(g x)\"}], \"to\": \"o\", \"cat\": \"x\", \"axes\": \"(g x)\"}]}");
+    case_start(&c,
+               HEAD "\"dims\": {\"g\": 2}, \"rules\": [{\"pieces\": [{\"from\": \"qkv\", \"take\": \":2\", \"axes\": "
+                    "\"(g x)\"}, {\"from\": \"qkv\", \"take\": \"2:6\", \"axes\": \"(g x)\"}, "
+                    "{\"from\": \"z\", \"axes\": \"(g x)\"}], \"to\": \"o\", \"cat\": \"x\", \"axes\": \"(g x)\"}]}");
     case_source(&c, "qkv", "F32 6");
     case_source(&c, "z", "F32 2");
     case_fits(&c);
@@ -420,9 +171,10 @@ static void a_padded_axis_counts_within_its_group(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, HEAD "\"dims\": {\"n\": 2}, \"rules\": [{\"from\": \"a\", \"to\": \"a\", \"axes\": \"(n h) -> (n h)\", "
-                        "\"pad\": {\"h\": 3}}, {\"from\": \"b\", \"to\": \"b\", \"axes\": \"(n h) -> (n h)\", "
-                        "\"pad\": {\"h\": 1}}]}");
+    case_start(&c,
+               HEAD "\"dims\": {\"n\": 2}, \"rules\": [{\"from\": \"a\", \"to\": \"a\", \"axes\": \"(n h) -> (n h)\", "
+                    "\"pad\": {\"h\": 3}}, {\"from\": \"b\", \"to\": \"b\", \"axes\": \"(n h) -> (n h)\", "
+                    "\"pad\": {\"h\": 1}}]}");
     case_source(&c, "a", "F32 4");
     case_source(&c, "b", "F32 4");
     case_fits(&c);
@@ -437,8 +189,9 @@ static void ones_come_and_go_and_scalars_stack(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, RULES({"from": "a", "to": "a", "axes": "1 d -> d"}, {"from": "b", "to": "b", "axes": "d -> 1 d"},
-                         {"from": "s.{l}", "to": "s", "axes": "-> l"}, {"from": "r", "to": "r"}));
+    case_start(&c,
+               RULES({"from": "a", "to": "a", "axes": "1 d -> d"}, {"from": "b", "to": "b", "axes": "d -> 1 d"},
+                     {"from": "s.{l}", "to": "s", "axes": "-> l"}, {"from": "r", "to": "r"}));
     case_source(&c, "a", "F32 1 3");
     case_source(&c, "b", "F32 3");
     case_source(&c, "s.1", "F32");
@@ -517,8 +270,9 @@ static void two_rules_may_fill_one_stack(void **state)
 static void a_tied_head_is_made_where_there_is_none(void **state)
 {
     (void)state;
-    static const char map[] = RULES({"from": "embed", "to": "e"}, {"from": "head", "to": "h", "axes": "v d -> d v"},
-                                    {"from": "embed", "to": "h", "axes": "v d -> d v", "also": true, "if_missing": "head"});
+    static const char map[] =
+        RULES({"from": "embed", "to": "e"}, {"from": "head", "to": "h", "axes": "v d -> d v"},
+              {"from": "embed", "to": "h", "axes": "v d -> d v", "also": true, "if_missing": "head"});
     static struct map_case c;
     case_start(&c, map);
     case_source(&c, "embed", "F32 4 2");
@@ -538,8 +292,8 @@ static void a_tied_head_is_made_where_there_is_none(void **state)
 static void rules_take_part_where_the_config_says_so(void **state)
 {
     (void)state;
-    static const char map[] = RULES({"from": "head", "to": "h", "if": "1 - tied | 1"},
-                                    {"from": "head", "drop": true, "if": "tied"});
+    static const char map[] =
+        RULES({"from": "head", "to": "h", "if": "1 - tied | 1"}, {"from": "head", "drop": true, "if": "tied"});
     static struct map_case c;
     for (unsigned tied = 0; tied < 3; tied++) { /* false, true, not said */
         case_start(&c, map);
@@ -557,7 +311,8 @@ static void tensors_that_shall_be_equal_are_listed(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, RULES({"from": "{m:x|y}.embed", "to": "{m:x|y}"}, {"from": "{m:x|y}.head", "same_as": "{m:x|y}.embed"}));
+    case_start(&c, RULES({"from": "{m:x|y}.embed", "to": "{m:x|y}"},
+                         {"from": "{m:x|y}.head", "same_as": "{m:x|y}.embed"}));
     case_source(&c, "y.head", "F32 4 2");
     case_source(&c, "x.embed", "F32 4 2");
     case_source(&c, "y.embed", "F32 4 2");
@@ -598,7 +353,8 @@ static void separators_cut_keys_and_brackets_make_lists(void **state)
 {
     (void)state;
     static struct map_case c;
-    case_start(&c, RULES({"from": "m.{l}.{p:q|k}", "to": "layers/[{l}]/{p:query|key}"}, {"from": "n.{l}", "to": "a[{l}]"}));
+    case_start(&c, RULES({"from": "m.{l}.{p:q|k}", "to": "layers/[{l}]/{p:query|key}"},
+                         {"from": "n.{l}", "to": "a[{l}]"}));
     case_source(&c, "m.0.q", "F32 4");
     case_source(&c, "m.1.k", "F32 4");
     case_source(&c, "n.3", "F32 4");
@@ -628,8 +384,9 @@ static void leaves_are_sorted_key_by_key(void **state)
     (void)state;
     static const char *const sorted[] = {"a/b", "a-b", "a.b", "layers/10", "layers/2"};
     static struct map_case c;
-    case_start(&c, RULES({"from": "1", "to": "layers/2"}, {"from": "2", "to": "a.b"}, {"from": "3", "to": "layers/10"},
-                         {"from": "4", "to": "a/b"}, {"from": "5", "to": "a-b"}));
+    case_start(&c,
+               RULES({"from": "1", "to": "layers/2"}, {"from": "2", "to": "a.b"},
+                     {"from": "3", "to": "layers/10"}, {"from": "4", "to": "a/b"}, {"from": "5", "to": "a-b"}));
     for (unsigned i = 1; i < 6; i++) {
         char name[12];
         snprintf(name, sizeof name, "%u", i);
@@ -644,9 +401,15 @@ static void leaves_are_sorted_key_by_key(void **state)
 static void order_of_rules_is_that_of_first_mention(void **state)
 {
     (void)state;
-    static const char *const ordered[] = {"w.layers[0].ffw.up", "w.layers[0].attn.q", "w.layers[0].attn.k",
-                                          "w.layers[2].ffw.up", "w.layers[2].attn.q", "w.layers[10].attn.q",
-                                          "w.embed",            "w.step",             "spare"};
+    static const char *const ordered[] = {"w.layers[0].ffw.up",
+                                          "w.layers[0].attn.q",
+                                          "w.layers[0].attn.k",
+                                          "w.layers[2].ffw.up",
+                                          "w.layers[2].attn.q",
+                                          "w.layers[10].attn.q",
+                                          "w.embed",
+                                          "w.step",
+                                          "spare"};
     static struct map_case c;
     case_start(&c, HEAD "\"sep\": \"\", \"order\": \"rules\", \"unmatched\": \"keep\", \"rules\": ["
                         "{\"from\": \"never\", \"to\": \"w.layers[{l}].ffw\", \"axes\": \"l d -> d\"},"
@@ -755,12 +518,9 @@ static void maxtext_gpt_oss_20b_has_its_shapes(void **state)
     case_start(&c, maxtext_gpt_oss);
     case_config(&c, "{\"head_dim\": 64}");
     for (unsigned l = 0; l < 24; l++) {
-        static const char *const tensors[][2] = {{"ln.w", "BF16 2880"},
-                                                 {"q_proj.w", "BF16 4096 2880"},
-                                                 {"k_proj.w", "BF16 512 2880"},
-                                                 {"o_proj.w", "BF16 2880 4096"},
-                                                 {"gate_up", "BF16 32 2880 5760"},
-                                                 {"gate_up_bias", "BF16 32 5760"}};
+        static const char *const tensors[][2] = {
+            {"ln.w", "BF16 2880"},          {"q_proj.w", "BF16 4096 2880"},   {"k_proj.w", "BF16 512 2880"},
+            {"o_proj.w", "BF16 2880 4096"}, {"gate_up", "BF16 32 2880 5760"}, {"gate_up_bias", "BF16 32 5760"}};
         for (size_t i = 0; i < TP_COUNT_OF(tensors); i++) {
             char name[64];
             snprintf(name, sizeof name, "m.%u.%s", l, tensors[i][0]);
@@ -814,6 +574,7 @@ static void a_path_that_becomes_too_long_is_a_limit(void **state)
     case_end(&c);
 }
 
+/* clang-format on */
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -80,8 +80,7 @@ static void one_side_stands_alone(void **state)
     print_side(text, sizeof text, &right);
     assert_string_equal(text, "d (g x)");
     assert_int_equal(parse(&arena, "d -> g", true, NULL, &right, &err), TP_ERR_FORMAT);
-    assert_string_equal(err.message,
-                        "the axes 'd -> g': one side alone is expected here, without '->' (character 3)");
+    assert_string_equal(err.message, "the axes 'd -> g': one side alone is expected here, without '->' (character 3)");
     tp_arena_release(&arena);
 }
 

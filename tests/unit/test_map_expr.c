@@ -144,7 +144,7 @@ static void the_first_that_exists_is_taken(void **state)
     must_be(s, "(a | 3) + 1", 4);
     must_be(s, "sqrt(a) | 2", 2);
     must_be(s, "-a | 2", 2);
-    must_be(s, "2 | 1/0", 2); /* not asked */
+    must_be(s, "2 | 1/0", 2);                                   /* not asked */
     must_be_missing(s, "1/0 | 2", "'1/0 | 2' divides by zero"); /* there, but wrong */
 }
 

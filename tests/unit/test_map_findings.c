@@ -5,6 +5,8 @@
 #include "map/rule.h"
 
 #define HEAD "{\"tensorport_map\": 1, \"name\": \"test\", "
+/* JSON is not C: */
+/* clang-format off */
 #define RULES(...) HEAD "\"rules\": [" #__VA_ARGS__ "]}"
 
 /* "a BF16 2 3; b F32 4" */
@@ -134,15 +136,17 @@ static void e03_names_the_target_the_place_and_both_sources(void **state)
 static void e03_names_rules_that_see_one_target_differently(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "x.{l}", "to": "w", "axes": "d -> l d"}, {"from": "y.{l}", "to": "w", "axes": "d -> d l"}),
-             "x.0 F32 4; y.1 F32 4", "E03",
-             "two rules for one target, which may only be if they see it alike: the same right side, numbers and dtype: "
-             "w: x.0 and y.1");
-    must_say(HEAD "\"rules\": [{\"from\": \"a\", \"to\": \"s\"}], \"const\": [{\"to\": \"s\", \"value\": 0, "
-                  "\"dtype\": \"int32\"}]}",
-             "a F32 4", "E03",
-             "two rules for one target, which may only be if they see it alike: the same right side, numbers and dtype: "
-             "s: a and a constant");
+    must_say(
+        RULES({"from": "x.{l}", "to": "w", "axes": "d -> l d"}, {"from": "y.{l}", "to": "w", "axes": "d -> d l"}),
+        "x.0 F32 4; y.1 F32 4", "E03",
+        "two rules for one target, which may only be if they see it alike: the same right side, numbers and dtype: "
+        "w: x.0 and y.1");
+    must_say(
+        HEAD "\"rules\": [{\"from\": \"a\", \"to\": \"s\"}], \"const\": [{\"to\": \"s\", \"value\": 0, "
+             "\"dtype\": \"int32\"}]}",
+        "a F32 4", "E03",
+        "two rules for one target, which may only be if they see it alike: the same right side, numbers and dtype: "
+        "s: a and a constant");
 }
 
 static void e04_names_missing_indices_and_the_sources_they_want(void **state)
@@ -152,8 +156,7 @@ static void e04_names_missing_indices_and_the_sources_they_want(void **state)
              "m.0.w F32 4; m.2.w F32 4; m.3.w F32 4; m.6.w F32 4", "E04",
              "rule 1 (line 1): sources are missing: w lacks l = 1, 4..5 of 0..6; there is no m.1.w, m.4.w, m.5.w");
     must_say(HEAD "\"dims\": {\"l\": 2}, \"rules\": [{\"from\": \"m.{l}.w\", \"to\": \"w\", \"axes\": \"d -> l d\"}]}",
-             "m.0.w F32 4", "E04",
-             "rule 1 (line 1): sources are missing: w lacks l = 1 of 0..1; there is no m.1.w");
+             "m.0.w F32 4", "E04", "rule 1 (line 1): sources are missing: w lacks l = 1 of 0..1; there is no m.1.w");
 }
 
 static void e04_knows_combinations_and_lists(void **state)
@@ -162,7 +165,7 @@ static void e04_knows_combinations_and_lists(void **state)
     must_say(RULES({"from": "m.{l}.{e}.w", "to": "w", "axes": "d -> e l d"}),
              "m.0.0.w F32 4; m.1.1.w F32 4; m.1.0.w F32 4", "E04",
              "rule 1 (line 1): sources are missing: w lacks 1 of 4 places; there is no m.0.1.w");
-    must_say(RULES({"from": ["k.{l}", "v.{l}"], "to": "kv{l}", "stack": "s", "axes": "d -> s d"}),
+    must_say(RULES({"from": [ "k.{l}", "v.{l}" ], "to": "kv{l}", "stack": "s", "axes": "d -> s d"}),
              "k.0 F32 4; v.0 F32 4; k.1 F32 4", "E04",
              "rule 1 (line 1): sources are missing: kv1 lacks the list \"from\" = 1 of 0..1; there is no v.1");
 }
@@ -170,17 +173,18 @@ static void e04_knows_combinations_and_lists(void **state)
 static void e04_is_not_said_where_sources_do_not_fit(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "m.{l}.w", "to": "w", "axes": "d -> l d"}), "m.0.w F32 4; m.1.w F32 4 2; m.2.w F32 4", "E05",
-             "rule 1 (line 1): \"d\" has 1 dimension, the source has not: m.1.w F32[4,2]");
+    must_say(RULES({"from": "m.{l}.w", "to": "w", "axes": "d -> l d"}), "m.0.w F32 4; m.1.w F32 4 2; m.2.w F32 4",
+             "E05", "rule 1 (line 1): \"d\" has 1 dimension, the source has not: m.1.w F32[4,2]");
 }
 
 static void a_stack_too_large_to_be_counted_is_a_hole(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "{a}.{b}.{c}.{e}", "to": "w", "axes": "-> a b c e"}), "0.0.0.0 F32; 1048575.1048575.1048575.1048575 F32",
-             "E04",
-             "rule 1 (line 1): sources are missing: w lacks a = 1..1048574 of 0..1048575; b = 1..1048574 of 0..1048575; "
-             "c = 1..1048574 of 0..1048575; e = 1..1048574 of 0..1048575");
+    must_say(
+        RULES({"from": "{a}.{b}.{c}.{e}", "to": "w", "axes": "-> a b c e"}),
+        "0.0.0.0 F32; 1048575.1048575.1048575.1048575 F32", "E04",
+        "rule 1 (line 1): sources are missing: w lacks a = 1..1048574 of 0..1048575; b = 1..1048574 of 0..1048575; "
+        "c = 1..1048574 of 0..1048575; e = 1..1048574 of 0..1048575");
 }
 
 static void e04_names_lists_with_missing_items(void **state)
@@ -195,8 +199,8 @@ static void e04_names_lists_with_missing_items(void **state)
 static void e05_names_source_shape_and_pattern(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "{l}.w", "to": "w{l}", "axes": "(n 2) d -> d n 2"}), "0.w F32 4; 1.w F32 4 2 1; 2.w F32 4 2",
-             "E05",
+    must_say(RULES({"from": "{l}.w", "to": "w{l}", "axes": "(n 2) d -> d n 2"}),
+             "0.w F32 4; 1.w F32 4 2 1; 2.w F32 4 2", "E05",
              "rule 1 (line 1): \"(n 2) d\" has 2 dimensions, the source has not:\n  0.w F32[4]\n  1.w F32[4,2,1]");
 }
 
@@ -212,32 +216,36 @@ static void e06_says_where_a_size_comes_from(void **state)
                    "rule 1 (line 1): \"(n h)\" does not fit the source: h = 4 (head_dim): q F32[10,3]: dimension 0 is "
                    "10, expected a multiple of 4");
     case_end(&c);
-    must_say(HEAD "\"dims\": {\"d\": \"2 * 3\"}, \"rules\": [{\"from\": \"q\", \"to\": \"q\", \"axes\": \"n d -> d n\"}]}",
+    must_say(HEAD
+             "\"dims\": {\"d\": \"2 * 3\"}, \"rules\": [{\"from\": \"q\", \"to\": \"q\", \"axes\": \"n d -> d n\"}]}",
              "q F32 2 7", "E06",
              "rule 1 (line 1): \"d\" does not fit the source: d = 6 (2 * 3): q F32[2,7]: dimension 1 is 7, expected 6");
-    must_say(RULES({"from": "q", "to": ["a", "b"], "axes": "(f t) -> f", "split": "t"}), "q F32 7", "E06",
-             "rule 1 (line 1): \"(f t)\" does not fit the source: t = 2 (length of \"to\"): q F32[7]: dimension 0 is 7, "
-             "expected a multiple of 2");
+    must_say(
+        RULES({"from": "q", "to": [ "a", "b" ], "axes": "(f t) -> f", "split": "t"}), "q F32 7", "E06",
+        "rule 1 (line 1): \"(f t)\" does not fit the source: t = 2 (length of \"to\"): q F32[7]: dimension 0 is 7, "
+        "expected a multiple of 2");
 }
 
 static void e06_knows_lists_rows_stacks_and_bounds(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "q", "to": ["a", "b", "c"], "axes": "(f 2) -> f", "split": "2"}), "q F32 6", "E06",
+    must_say(RULES({"from": "q", "to": [ "a", "b", "c" ], "axes": "(f 2) -> f", "split": "2"}), "q F32 6", "E06",
              "rule 1 (line 1): a size is not that of the rule's lists: '2' is 2, the rule has 3");
-    must_say(RULES({"from": "q", "to": ["a", "b"], "axes": "x -> x", "split": {"axis": "x", "sizes": [2, 3]}}),
-             "q F32 6", "E06",
-             "rule 1 (line 1): \"x\" does not fit the source: x = 5 (sizes of \"split\"): q F32[6]: dimension 0 is 6, "
-             "expected 5");
-    must_say(RULES({"pieces": [{"from": "q", "take": "2:7", "axes": "x"}], "to": "a", "cat": "x", "axes": "x"}),
-             "q F32 6", "E06", "rule 1 (line 1): \"take\" goes beyond the source: q F32[6]: rows 2:7");
-    must_say(HEAD "\"dims\": {\"l\": \"3 - 1\"}, \"rules\": [{\"from\": \"{l}\", \"to\": \"w\", \"axes\": \"d -> l d\"}]}",
-             "0 F32 1; 1 F32 1; 2 F32 1", "E06",
-             "rule 1 (line 1): the stack 'l' has 2 places (3 - 1): 2 F32[1] has 'l' 2");
+    must_say(
+        RULES({"from": "q", "to": [ "a", "b" ], "axes": "x -> x", "split": {"axis": "x", "sizes": [ 2, 3 ]}}),
+        "q F32 6", "E06",
+        "rule 1 (line 1): \"x\" does not fit the source: x = 5 (sizes of \"split\"): q F32[6]: dimension 0 is 6, "
+        "expected 5");
+    must_say(
+        RULES({"pieces": [ {"from": "q", "take": "2:7", "axes": "x"} ], "to": "a", "cat": "x", "axes": "x"}),
+        "q F32 6", "E06", "rule 1 (line 1): \"take\" goes beyond the source: q F32[6]: rows 2:7");
+    must_say(
+        HEAD "\"dims\": {\"l\": \"3 - 1\"}, \"rules\": [{\"from\": \"{l}\", \"to\": \"w\", \"axes\": \"d -> l d\"}]}",
+        "0 F32 1; 1 F32 1; 2 F32 1", "E06", "rule 1 (line 1): the stack 'l' has 2 places (3 - 1): 2 F32[1] has 'l' 2");
     must_say(RULES({"from": "q", "to": "a"}), "q F32 4294967296 4294967296", "E06",
              "rule 1 (line 1): more than 2^60 elements: q F32[4294967296,4294967296]");
-    must_say(RULES({"from": "q", "to": "a", "axes": "d x -> d x", "pad": {"d": 4503599627370496, "x": 512}}), "q F32 2 2", "E06",
-             "rule 1 (line 1): a target of more than 2^60 elements: a");
+    must_say(RULES({"from": "q", "to": "a", "axes": "d x -> d x", "pad": {"d": 4503599627370496, "x": 512}}),
+             "q F32 2 2", "E06", "rule 1 (line 1): a target of more than 2^60 elements: a");
 }
 
 static void e07_says_which_number_is_not_known(void **state)
@@ -254,8 +262,9 @@ static void e07_says_which_number_is_not_known(void **state)
     must_say(RULES({"from": "q.{l<n}", "to": "q{l}"}), "q.0 F32 4; q.1 F32 4", "E07",
              "rule 1 (line 1): the numbers in q.{l<n} are not known: 'n' is not a dim of the map, and there is no "
              "config.json");
-    must_say(HEAD "\"rules\": [], \"const\": [{\"to\": \"s\", \"value\": 1, \"dtype\": \"int32\", \"shape\": [\"1/2\"]}]}",
-             "", "E07", "a constant is not what it says: s: 1/2 is 0.5, not a whole number of at least 1");
+    must_say(HEAD
+             "\"rules\": [], \"const\": [{\"to\": \"s\", \"value\": 1, \"dtype\": \"int32\", \"shape\": [\"1/2\"]}]}",
+             "", "E07", "a constant is not what it says: s: '1/2' is 0.5, not a whole number from 1 on");
 }
 
 static void e07_is_not_said_of_rules_that_meet_nothing(void **state)
@@ -271,7 +280,7 @@ static void e08_names_both_sources(void **state)
     (void)state;
     must_say(RULES({"from": "m.{l}", "to": "w", "axes": "o i -> i l o"}), "m.0 F32 4 2; m.1 F32 4 3", "E08",
              "rule 1 (line 1): sizes differ within one target: w: 'i' is 2 in m.0 F32[4,2], but 3 in m.1 F32[4,3]");
-    must_say(RULES({"from": ["k.{l}", "v.{l}"], "to": "kv", "cat": "x", "axes": "x -> l x"}),
+    must_say(RULES({"from": [ "k.{l}", "v.{l}" ], "to": "kv", "cat": "x", "axes": "x -> l x"}),
              "k.0 F32 4; k.1 F32 4; v.0 F32 2; v.1 F32 3", "E08",
              "rule 1 (line 1): sizes differ within one target: kv: 'x' is 2 in v.0 F32[2], but 3 in v.1 F32[3]");
 }
@@ -279,7 +288,8 @@ static void e08_names_both_sources(void **state)
 static void e09_says_which_axis_stands_alone(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "m.{l}.{p:q|k}", "to": "w{l}/{p:q|k}", "axes": "a b -> l a c p"}), "m.0.q F32 4 2", "E09",
+    must_say(RULES({"from": "m.{l}.{p:q|k}", "to": "w{l}/{p:q|k}", "axes": "a b -> l a c p"}), "m.0.q F32 4 2",
+             "E09",
              "rule 1 (line 1): the sides of \"axes\" do not fit in {\"from\": \"m.{l}.{p:q|k}\", \"to\": "
              "\"w{l}/{p:q|k}\", \"axes\": \"a b -> l a c p\"}:\n"
              "  'b' stands on the left only\n"
@@ -315,6 +325,8 @@ static void e11_names_what_cannot_be_cast_or_computed(void **state)
              "rule 1 (line 1): \"mul\" and \"add\" are for float64, float32, float16 and bfloat16: a I32[4]");
     must_say(RULES({"from": "a", "to": "w", "dtype": "int64"}), "a I32 4", "E11",
              "rule 1 (line 1): \"dtype\" casts float64, float32, float16 and bfloat16 to one another only: a I32[4]");
+    must_say(RULES({"from": "a", "to": ["w", "v"], "axes": "(2 d) -> d", "split": "2", "mul": 2}), "a I32 4", "E11",
+             "rule 1 (line 1): \"mul\" and \"add\" are for float64, float32, float16 and bfloat16: a I32[4]");
     must_say(HEAD "\"rules\": [], \"const\": [{\"to\": \"s\", \"value\": 300, \"dtype\": \"uint8\"}]}", "", "E11",
              "a constant is not what it says: s: the dtype has no such value");
 }
@@ -358,10 +370,10 @@ static void e14_lists_what_is_missing_extra_or_other(void **state)
     for (size_t i = 0; i < 4; i++) {
         const char *text = c.result.errors[i].text;
         must_be_finding(&c.result.errors[i], "E14",
-                        strstr(text, "missing")    ? "targets that are missing: d/w"
+                        strstr(text, "missing")     ? "targets that are missing: d/w"
                         : strstr(text, "expected:") ? "targets that are not expected: e/w"
-                        : strstr(text, "shape")    ? "targets of another shape: c/w is BF16[3], expected F32[2]"
-                                                   : "targets of another dtype: b/w is BF16[2,3], expected F32[2,3]");
+                        : strstr(text, "shape")     ? "targets of another shape: c/w is BF16[3], expected F32[2]"
+                                                    : "targets of another dtype: b/w is BF16[2,3], expected F32[2,3]");
     }
     case_end(&c);
 }
@@ -371,9 +383,10 @@ static void e14_lists_what_is_missing_extra_or_other(void **state)
 static void w02_counts_what_cannot_be_undone(void **state)
 {
     (void)state;
-    must_say(RULES({"from": "{l}", "to": "w{l}", "mul": 3, "add": 1}), "0 BF16 4; 1 F32 4; 2 F16 4", "W02",
-             "rule 1 (line 1): cannot be undone exactly, {\"from\": \"{l}\", \"to\": \"w{l}\", \"mul\": 3, \"add\": 1}:\n"
-             "  \"mul\" by no power of two (3 tensors)\n  \"add\" in 16 bits (2 tensors)");
+    must_say(
+        RULES({"from": "{l}", "to": "w{l}", "mul": 3, "add": 1}), "0 BF16 4; 1 F32 4; 2 F16 4", "W02",
+        "rule 1 (line 1): cannot be undone exactly, {\"from\": \"{l}\", \"to\": \"w{l}\", \"mul\": 3, \"add\": 1}:\n"
+        "  \"mul\" by no power of two (3 tensors)\n  \"add\" in 16 bits (2 tensors)");
     must_say(RULES({"from": "a", "drop": true}), "a F32 4", "W02",
              "rule 1 (line 1): cannot be undone exactly, {\"from\": \"a\", \"drop\": true}: \"drop\" (1 tensor)");
     must_say(RULES({"from": "a", "to": "a", "axes": "v d -> v d", "pad": {"v": 3}}), "a F32 4 2", "W02",
@@ -413,6 +426,7 @@ static void all_faults_are_found_at_once_in_the_order_of_codes(void **state)
     case_end(&c);
 }
 
+/* clang-format on */
 int main(void)
 {
     const struct CMUnitTest tests[] = {

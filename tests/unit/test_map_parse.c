@@ -324,8 +324,7 @@ static void what_is_no_map_is_refused_with_its_line(void **state)
         {"{\"order\": \"last\\u0000\"}", "line 1: 'order' is 'last\\x00', not one of sorted, rules"},
         {"{\"decode\": true}", "line 1: 'decode' is true, expected a string or an object"},
         {"{\"decode\": {\"schema\": 1}}", "line 1: 'decode' has no member 'schema'"},
-        {"{\"decode\": {\"positive_zero\": 1}}",
-         "line 1: 'positive_zero' is a whole number, expected true or false"},
+        {"{\"decode\": {\"positive_zero\": 1}}", "line 1: 'positive_zero' is a whole number, expected true or false"},
         {"{\"output\": []}", "line 1: 'output' is a list, expected an object"},
         {"{\"output\": {\"steps\": 1}}", "line 1: 'output' has no member 'steps'"},
         {"{\"output\": {\"step\": -1}}", "line 1: 'step' is a number, expected a whole number"},
@@ -337,7 +336,8 @@ static void what_is_no_map_is_refused_with_its_line(void **state)
         {"{\"dims\": {\"a.b\": 1}}", "line 1: the dim 'a.b': a name has letters, digits and '_'"},
         {"{\"dims\": {\"a\": 1, \"a\": 2}}", "line 1: the dim 'a' stands twice"},
         {"{\"dims\": {\"a\": []}}", "line 1: 'a' is a list, expected a number or an expression in a string"},
-        {"{\"dims\": {\"a\": \"1+\"}}", "line 1: the expression '1+' ends where a number, a name, '-' or '(' is expected"},
+        {"{\"dims\": {\"a\": \"1+\"}}",
+         "line 1: the expression '1+' ends where a number, a name, '-' or '(' is expected"},
         {"{\"dims\": {\"a\": \"a\"}}", "line 1: the dim 'a' needs itself, by way of 'a'"},
         {"{\n\"dims\": {\"x\": \"a\", \"a\": \"b|1\", \"b\": \"c\", \"c\": \"2*a\", \"d\": 1}}",
          "line 2: the dim 'x' needs itself, by way of 'a'"},
@@ -367,8 +367,9 @@ static void an_unknown_member_is_answered_with_the_known_ones(void **state)
     const char *text = with_rule("{\"from\": \"a\", \"too\": \"b\"}");
     assert_int_equal(parse_bytes(&map, text, strlen(text), &err), TP_ERR_FORMAT);
     assert_string_equal(err.message, "line 2: a rule has no member 'too'");
-    assert_string_equal(err.hint, "a rule has: from, to, axes, split, stack, cat, pieces, mul, add, pad, dtype, also, if,"
-                                  " if_missing, same_as, drop");
+    assert_string_equal(err.hint,
+                        "a rule has: from, to, axes, split, stack, cat, pieces, mul, add, pad, dtype, also, if,"
+                        " if_missing, same_as, drop");
 }
 
 /* ---- what is wrong in a rule ---- */
@@ -393,7 +394,8 @@ static void what_makes_no_sense_in_a_rule_is_refused(void **state)
         {"{\"from\": \"\", \"to\": \"a\"}", "a name is empty"},
         {"{\"from\": \"a\", \"to\": \"a{\"}", "the name 'a{': '{' without '}' (character 2)"},
         /* captures */
-        {"{\"from\": \"a\", \"to\": \"b{l}\"}", "the capture 'l' of 'to' is neither in 'from' nor an axis of the source"},
+        {"{\"from\": \"a\", \"to\": \"b{l}\"}",
+         "the capture 'l' of 'to' is neither in 'from' nor an axis of the source"},
         {"{\"from\": \"a\", \"to\": \"b{p:q|k}\", \"axes\": \"p -> p\"}",
          "the capture 'p' of 'to' is neither in 'from' nor an axis of the source"},
         {"{\"from\": \"a\", \"to\": \"b{l}\", \"axes\": \"l d -> l d\"}",
@@ -435,7 +437,8 @@ static void what_makes_no_sense_in_a_rule_is_refused(void **state)
          "more than one name in 'to' needs 'split': the axis that tells them apart"},
         {"{\"from\": \"a\", \"to\": [\"b\"], \"split\": \"s\", \"axes\": \"s d -> d\"}",
          "'split' needs a list of more than one name in 'to'"},
-        {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": {\"axis\": \"s\", \"sizes\": [1]}, \"axes\": \"s -> s\"}",
+        {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": {\"axis\": \"s\", \"sizes\": [1]}, \"axes\": \"s -> "
+         "s\"}",
          "'sizes' needs one size for each name in 'to'"},
         {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": {\"sizes\": [1, 2]}, \"axes\": \"s -> s\"}",
          "a 'split' needs 'axis'"},
@@ -451,7 +454,8 @@ static void what_makes_no_sense_in_a_rule_is_refused(void **state)
          "the axis 'x\\x1b' of 'split' is not on the left of 'axes'"},
         {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": \"s\", \"axes\": \"s d -> s d\"}",
          "the axis 's' of 'split' is still on the right; to cut it in slices, give 'sizes'"},
-        {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": {\"axis\": \"s\", \"sizes\": [1, 2]}, \"axes\": \"s d -> "
+        {"{\"from\": \"a\", \"to\": [\"b\", \"c\"], \"split\": {\"axis\": \"s\", \"sizes\": [1, 2]}, \"axes\": \"s d "
+         "-> "
          "d\"}",
          "the axis 's' of 'split' has 'sizes', so it must be on the right"},
         {"{\"from\": \"a\", \"to\": [\"b{s}\", \"c{s}\"], \"split\": \"s\", \"axes\": \"s d -> d\"}",
@@ -485,7 +489,8 @@ static void what_makes_no_sense_in_a_rule_is_refused(void **state)
          "a piece needs 'axes': those of its source"},
         {"{\"pieces\": [{\"from\": \"a\", \"axes\": \"d -> d\"}], \"to\": \"c\", \"axes\": \"d\"}",
          "the axes 'd -> d': one side alone is expected here, without '->' (character 3)"},
-        {"{\"pieces\": [{\"from\": \"a\", \"axes\": \"d\"}, {\"from\": \"b\", \"axes\": \"e\"}], \"to\": \"c\", \"cat\": "
+        {"{\"pieces\": [{\"from\": \"a\", \"axes\": \"d\"}, {\"from\": \"b\", \"axes\": \"e\"}], \"to\": \"c\", "
+         "\"cat\": "
          "\"d\", \"axes\": \"d\"}",
          "the axis 'd' of 'cat' is not an axis of every source"},
         {"{\"pieces\": [{\"from\": \"a\", \"take\": \"3\", \"axes\": \"d\"}], \"to\": \"c\", \"axes\": \"d\"}",
@@ -521,8 +526,9 @@ static void what_makes_no_sense_in_a_rule_is_refused(void **state)
 static void an_error_within_a_rule_has_the_line_of_its_member(void **state)
 {
     (void)state;
-    must_fail(with_rule("{\"from\": \"a\",\n \"to\": \"b\",\n\n \"axes\": \"a ->\n(\"}"), TP_ERR_FORMAT,
-              "line 5: the map is not valid JSON: expected no control character in a string, found byte 0x0a at byte 74");
+    must_fail(
+        with_rule("{\"from\": \"a\",\n \"to\": \"b\",\n\n \"axes\": \"a ->\n(\"}"), TP_ERR_FORMAT,
+        "line 5: the map is not valid JSON: expected no control character in a string, found byte 0x0a at byte 74");
     must_fail(with_rule("{\"axes\": \"d -> d\",\n \"to\": \"b\",\n\n \"from\": \"{\"}"), TP_ERR_FORMAT,
               "line 5: the name '{': '{' without '}' (character 1)");
     must_fail(with_rule("{\"from\": \"a\", \"to\": \"b\"},\n{\"from\": \"a\"\n}"), TP_ERR_FORMAT,
@@ -580,8 +586,8 @@ static void limits_are_kept(void **state)
         must_fail(text, TP_ERR_LIMIT, message);
         free(text);
     }
-    char *text = many(MAP_BEGIN "{\"from\": \"a\", \"to\": \"b\", \"axes\": \"d -> d\", \"pad\": {", "\"a#\": 1", 33,
-                      "}}]}");
+    char *text =
+        many(MAP_BEGIN "{\"from\": \"a\", \"to\": \"b\", \"axes\": \"d -> d\", \"pad\": {", "\"a#\": 1", 33, "}}]}");
     must_fail(text, TP_ERR_LIMIT, "line 1: 'pad' has more than 32 axes");
     free(text);
 }

@@ -263,8 +263,8 @@ static unsigned dice(unsigned sides)
 }
 
 static const char *const parts[] = {
-    "a",   "b",     "1",     "0",         "12",      "[a]",     "[1]",     "[ab]",         "{l}",
-    "{m}", "{l+1}", "{l<2}", "{2*l+b}",   "{3*m+1}", "{p:a|b}", "{p:1|a}", "{q:a|aa|b}", "{r:|a|1|12}",
+    "a",   "b",     "1",     "0",       "12",      "[a]",     "[1]",     "[ab]",       "{l}",
+    "{m}", "{l+1}", "{l<2}", "{2*l+b}", "{3*m+1}", "{p:a|b}", "{p:1|a}", "{q:a|aa|b}", "{r:|a|1|12}",
 };
 
 /* Everything the pattern may be, with few letters, so that much can be read in more than one way. */

@@ -21,7 +21,7 @@ struct job {
     const char *tag;              /* what its files hold, before their name */
     const char *const *names;     /* ends with NULL; manifest.json comes besides */
     const char *const *originals; /* names that its manifest lists too, and that lie in `out` already; or NULL */
-    bool overwrite, in_place, sync, has_last;
+    bool overwrite, in_place, sync, has_last, resume;
 };
 
 static void put_file(const char *root, const char *name, const char *tag)
@@ -86,7 +86,9 @@ static enum tp_status check_job(struct tp_outdir *dir, const struct job *job, st
         names[count++] = job->names[i];
     enum tp_status st = tp_outdir_check(
         dir, job->out,
-        (struct tp_outdir_ways){.overwrite = job->overwrite, .in_place = job->in_place, .sync = job->sync}, err);
+        (struct tp_outdir_ways){
+            .overwrite = job->overwrite, .in_place = job->in_place, .resume = job->resume, .sync = job->sync},
+        err);
     return st ? st : tp_outdir_check_names(dir, names, count, err);
 }
 
@@ -304,6 +306,33 @@ static void killed_at_any_step_beside_the_output_it_is_absent_or_whole(void **st
         assert_exactly(&new, NULL);
     }
     assert_true(kill_at > 15);
+    end(&s);
+}
+
+/* Without --overwrite: what was begun is gone on from, what was on its way into place is finished (and said). */
+static void killed_at_any_step_it_is_resumed(void **state)
+{
+    (void)state;
+    struct scratch s;
+    scratch_make(&s);
+    char out[2 * SCRATCH_PATH];
+    snprintf(out, sizeof out, "%s/out", s.path);
+    struct job new = {.out = out, .tag = "new", .names = new_names, .has_last = true, .sync = true};
+    struct job again = new;
+    again.resume = true;
+    for (int inside = 0; inside < 2; inside++) {
+        unsigned kill_at = 0;
+        for (int done = STEPS_KILLED; done == STEPS_KILLED;) {
+            clear(s.path);
+            if (inside)
+                assert_int_equal(tp_folder_make(out, NULL), TP_OK);
+            done = steps_run(body_of_job, &new, ++kill_at);
+            int resumed = steps_run(body_of_job, &again, 0);
+            assert_true(resumed == TP_OK || resumed == TP_ERR_EXISTS);
+            assert_exactly(&new, NULL);
+        }
+        assert_true(kill_at > 15);
+    }
     end(&s);
 }
 
@@ -575,7 +604,7 @@ static void names_that_lead_out_or_are_our_own_are_refused(void **state)
 
 /* ---- the rest ---- */
 
-static void what_is_discarded_leaves_nothing(void **state)
+static void what_is_discarded_leaves_nothing_not_even_folders_on_the_way(void **state)
 {
     (void)state;
     struct scratch s;
@@ -583,15 +612,20 @@ static void what_is_discarded_leaves_nothing(void **state)
     struct tp_outdir dir;
     struct tp_names names;
     scratch_make(&s);
-    struct job job = {.out = s.path, .tag = "new", .names = new_names};
-    assert_int_equal(check_job(&dir, &job, &err), TP_OK);
-    assert_int_equal(tp_outdir_begin(&dir, &err), TP_OK);
-    for (size_t i = 0; new_names[i]; i++)
-        put_file(dir.work, new_names[i], "half");
-    tp_outdir_discard(&dir);
-    assert_int_equal(tp_tree_list(&names, s.path, NULL), TP_OK);
-    assert_int_equal(names.count, 0);
-    tp_outdir_release(&dir);
+    char deep[2 * SCRATCH_PATH];
+    snprintf(deep, sizeof deep, "%s/deep//down/out", s.path);
+    const char *const outs[] = {s.path, deep};
+    for (size_t k = 0; k < 2; k++) {
+        struct job job = {.out = outs[k], .tag = "new", .names = new_names};
+        assert_int_equal(check_job(&dir, &job, &err), TP_OK);
+        assert_int_equal(tp_outdir_begin(&dir, &err), TP_OK);
+        for (size_t i = 0; new_names[i]; i++)
+            put_file(dir.work, new_names[i], "half");
+        tp_outdir_discard(&dir);
+        assert_int_equal(tp_tree_list(&names, s.path, NULL), TP_OK);
+        assert_int_equal(names.count, 0);
+        tp_outdir_release(&dir);
+    }
     end(&s);
 }
 
@@ -705,6 +739,7 @@ int main(void)
         cmocka_unit_test(killed_at_any_step_of_an_exchange_it_is_finished_later),
         cmocka_unit_test(killed_at_any_step_in_an_empty_folder_it_is_finished_later),
         cmocka_unit_test(killed_at_any_step_beside_the_output_it_is_absent_or_whole),
+        cmocka_unit_test(killed_at_any_step_it_is_resumed),
         cmocka_unit_test(in_place_adds_names_and_survives_a_kill_at_any_step),
         cmocka_unit_test(in_place_refuses_every_name_that_is_taken),
         cmocka_unit_test(a_name_taken_while_in_place_worked_is_not_replaced),
@@ -713,7 +748,7 @@ int main(void)
         cmocka_unit_test(a_folder_that_was_a_link_is_not_followed),
         cmocka_unit_test(a_link_in_the_place_of_the_work_folder_is_not_ours),
         cmocka_unit_test(names_that_lead_out_or_are_our_own_are_refused),
-        cmocka_unit_test(what_is_discarded_leaves_nothing),
+        cmocka_unit_test(what_is_discarded_leaves_nothing_not_even_folders_on_the_way),
         cmocka_unit_test(hard_links_to_what_is_there_already_are_exchanged),
         cmocka_unit_test(folders_are_synced_children_before_parents),
         cmocka_unit_test(a_read_only_folder_is_an_error_and_stays_as_it_is),

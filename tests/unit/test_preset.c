@@ -83,8 +83,9 @@ static void a_name_that_is_none_is_answered_with_what_comes_near(void **state)
 static void a_file_is_called_by_its_path(void **state)
 {
     (void)state;
-    static const char text[] = "{\"tensorport_map\": 1, \"name\": \"other\", \"description\": \"words\",\n"
-                               " \"rules\": [{\"from\": \"a\",\n  \"to\": \"b\"},\n {\"from\": \"c\", \"drop\": true}]}";
+    static const char text[] =
+        "{\"tensorport_map\": 1, \"name\": \"other\", \"description\": \"words\",\n"
+        " \"rules\": [{\"from\": \"a\",\n  \"to\": \"b\"},\n {\"from\": \"c\", \"drop\": true}]}";
     struct scratch s;
     struct tp_map *map = NULL;
     struct tp_error err;
@@ -118,8 +119,8 @@ static struct tp_checkpoint *open_model(const struct scratch *s, const char *con
 {
     struct tp_checkpoint *ck = NULL;
     struct tp_error err;
-    write_safetensors(s->path, "model.safetensors",
-                      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "\0\0\0\0", 4);
+    write_safetensors(s->path, "model.safetensors", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                      "\0\0\0\0", 4);
     if (config)
         write_text(s->path, "config.json", config);
     assert_int_equal(tp_checkpoint_open(&ck, s->path, NULL, &err), TP_OK);

@@ -15,10 +15,10 @@
 #include "plan/piece.h"
 #include "scratch.h"
 
-#define PARTS 8    /* sub-axes of an array */
+#define PARTS 8 /* sub-axes of an array */
 #define PIECES 12
 #define EXTENTS 4096
-#define SOURCE_ELEMS 60000u /* of each tensor */
+#define SOURCE_ELEMS 20000u /* of each tensor */
 #define SOURCES 3u
 
 static unsigned pick(unsigned low, unsigned high)
@@ -58,16 +58,16 @@ static void fill_values(struct source *s, uint8_t *bytes, uint64_t elem_count)
     }
 }
 
-static void make_source(struct source *s, enum tp_dtype dtype, uint64_t elem_count)
+static void make_source(struct source *s, enum tp_dtype dtype, unsigned count, uint64_t elem_count)
 {
     char header[1024];
     size_t len = 0;
     *s = (struct source){.dtype = dtype, .item = tp_dtype_bits(dtype) / 8};
     uint64_t size = elem_count * s->item;
     scratch_make(&s->scratch);
-    uint8_t *data = malloc((size_t)size * SOURCES);
+    uint8_t *data = malloc((size_t)size * count);
     assert_non_null(data);
-    for (unsigned t = 0; t < SOURCES; t++) {
+    for (unsigned t = 0; t < count; t++) {
         s->bytes[t] = data + t * size;
         fill_values(s, s->bytes[t], elem_count);
         len += (size_t)snprintf(header + len, sizeof header - len,
@@ -76,7 +76,7 @@ static void make_source(struct source *s, enum tp_dtype dtype, uint64_t elem_cou
                                 (unsigned long long)(t * size), (unsigned long long)((t + 1) * size));
     }
     snprintf(header + len, sizeof header - len, "}");
-    scratch_safetensors(&s->scratch, "model.safetensors", header, size * SOURCES, data, (size_t)size * SOURCES);
+    scratch_safetensors(&s->scratch, "model.safetensors", header, size * count, data, (size_t)size * count);
     open_folder(&s->ck, s->scratch.path);
 }
 
@@ -120,7 +120,7 @@ static void choose_shape(struct scene *s, unsigned largest)
         s->shape[d] = 1;
         for (unsigned i = pick(1, s->array.rank > 2 ? 2 : 3); i > 0 && s->part_count < PARTS; i--) {
             uint64_t size = pick(0, 4) ? pick(1, 6) : pick(1, largest);
-            if (s->array.elem_count * size > SOURCE_ELEMS / 8)
+            if (s->array.elem_count * size > SOURCE_ELEMS / 4)
                 size = 1;
             s->size[s->part_count++] = size;
             s->shape[d] *= size;
@@ -138,11 +138,13 @@ static void make_piece(struct scene *s, unsigned along, uint64_t low, const uint
     unsigned number = s->array.piece_count++, order[PARTS];
     struct tp_axis *plain = s->plain[number];
     struct tp_piece *p = &s->pieces[number];
-    uint64_t stride = 1;
+    uint64_t stride = 1, left = 1; /* elements of the sub-axes that are still to be placed */
     *p = (struct tp_piece){.logical = pick(0, SOURCES - 1), .axes = s->axes[number], .run_elems = 1};
     p->dst_first = s->part_count ? low * s->dst_stride[along] : 0;
-    for (unsigned i = 0; i < s->part_count; i++)
+    for (unsigned i = 0; i < s->part_count; i++) {
         order[i] = i;
+        left *= size[i];
+    }
     for (unsigned i = s->part_count; i > 1 && pick(0, 3); i--) {
         unsigned j = pick(0, i - 1), swap = order[i - 1];
         order[i - 1] = order[j];
@@ -150,12 +152,13 @@ static void make_piece(struct scene *s, unsigned along, uint64_t low, const uint
     }
     for (unsigned i = s->part_count; i-- > 0;) {
         unsigned part = order[i];
-        if (pick(0, 7) == 0) /* `::2`, or one of a few */
+        if (pick(0, 7) == 0 && 3 * stride * left < SOURCE_ELEMS) /* `::2`, or one of a few */
             stride *= pick(2, 3);
         bool repeats = pick(0, 40) == 0;
         plain[part] = (struct tp_axis){size[part], repeats ? 0 : stride, s->dst_stride[part]};
         stride *= repeats ? 1 : size[part];
-        stride += pick(0, 9) == 0 ? pick(1, 5) : 0;
+        left /= size[part];
+        stride += pick(0, 9) == 0 && (stride + 5) * left < SOURCE_ELEMS ? pick(1, 5) : 0;
     }
     uint64_t reach = 1;
     for (unsigned i = 0; i < s->part_count; i++)
@@ -236,7 +239,8 @@ static unsigned kind_of(enum tp_dtype dtype)
 }
 
 /* One value by the scalar kernels. */
-static void cast_one(const struct scene *s, enum tp_dtype from, enum tp_dtype to, uint8_t *value, struct tp_stats *stats)
+static void cast_one(const struct scene *s, enum tp_dtype from, enum tp_dtype to, uint8_t *value,
+                     struct tp_stats *stats)
 {
     uint8_t result[16];
     if (from == to)
@@ -245,7 +249,7 @@ static void cast_one(const struct scene *s, enum tp_dtype from, enum tp_dtype to
     memcpy(value, result, tp_dtype_bits(to) / 8);
 }
 
-static void expect_value(struct scene *s, const struct tp_piece *p, const uint8_t *from, uint8_t *to)
+static void expect_one(struct scene *s, const struct tp_piece *p, const uint8_t *from, uint8_t *to)
 {
     uint8_t value[16];
     struct tp_stats became;
@@ -282,7 +286,7 @@ static void expect_array(struct scene *s)
         s->expected[i] = (uint8_t)(s->array.fill >> 8 * (i % item % 8));
     for (uint32_t k = 0; k < s->array.piece_count; k++) {
         const struct tp_piece *p = &s->pieces[k];
-        const struct tp_axis *plain = s->plain[(size_t)((const struct tp_axis(*)[PARTS])p->axes - s->axes)];
+        const struct tp_axis *plain = s->plain[(p->axes - s->axes[0]) / PARTS];
         uint64_t volume = 1;
         for (unsigned i = 0; i < s->part_count; i++)
             volume *= plain[i].count;
@@ -293,7 +297,7 @@ static void expect_array(struct scene *s)
                 dst += rest % plain[i].count * plain[i].dst_stride;
                 rest /= plain[i].count;
             }
-            expect_value(s, p, s->source.bytes[p->logical] + src * s->source.item, s->expected + dst * item);
+            expect_one(s, p, s->source.bytes[p->logical] + src * s->source.item, s->expected + dst * item);
         }
     }
 }
@@ -390,11 +394,11 @@ static void finish_plan(struct scene *s)
     s->array.view = TP_DTYPE_NONE;
     s->array.path = "a";
     s->array.path_len = 1;
-    for (unsigned t = 0; t < SOURCES; t++)
+    s->plan.logicals = s->logicals;
+    s->plan.logical_count = tp_checkpoint_tensor_count(s->source.ck);
+    for (unsigned t = 0; t < s->plan.logical_count && t < SOURCES; t++)
         s->logicals[t] =
             (struct tp_logical){.tensor = tp_checkpoint_tensor(s->source.ck, t), .dtype = (uint8_t)s->source.dtype};
-    s->plan.logicals = s->logicals;
-    s->plan.logical_count = SOURCES;
     s->plan.arrays = &s->array;
     s->plan.array_count = 1;
     s->plan.result_count = 1;
@@ -408,12 +412,13 @@ static void make_scene(struct scene *s, enum tp_dtype dtype, unsigned largest)
 {
     *s = (struct scene){.kernels = {.level = TP_LEVEL_SCALAR}};
     assert_true(tp_kernels_init(&s->kernels, "scalar"));
-    make_source(&s->source, dtype, SOURCE_ELEMS);
+    make_source(&s->source, dtype, SOURCES, SOURCE_ELEMS);
     choose_shape(s, largest);
     choose_pieces(s);
     choose_values(s);
     qsort(s->pieces, s->array.piece_count, sizeof *s->pieces, by_place);
-    s->array.fill &= tp_array_item_bytes(&s->array) >= 8 ? UINT64_MAX : (UINT64_C(1) << 8 * tp_array_item_bytes(&s->array)) - 1;
+    s->array.fill &=
+        tp_array_item_bytes(&s->array) >= 8 ? UINT64_MAX : (UINT64_C(1) << 8 * tp_array_item_bytes(&s->array)) - 1;
     finish_plan(s);
     choose_extents(s);
     expect_array(s);
@@ -525,8 +530,8 @@ static void check_bytes(const struct scene *s, const struct moved *out)
             const uint8_t *got = bytes + e->offset_bytes + at * item;
             for (uint64_t k = 0; k < n * item; k++)
                 if (got[k] != part[k])
-                    fail_msg("extent %zu, byte %llu: %02x, expected %02x", i, (unsigned long long)(at * item + k), got[k],
-                             part[k]);
+                    fail_msg("extent %zu, byte %llu: %02x, expected %02x", i, (unsigned long long)(at * item + k),
+                             got[k], part[k]);
             tp_hasher_reset(hasher);
             tp_hasher_update(hasher, part, (size_t)n * item);
             struct tp_digest digest = tp_hasher_digest(hasher);
@@ -588,12 +593,10 @@ static void random_arrays_are_what_single_elements_say(void **state)
     }
 }
 
-/* A transposed matrix of u16, float32 cast to it, or whatever: rows x columns of the source. */
-static void make_transposed(struct scene *s, enum tp_dtype from, enum tp_dtype to, uint64_t rows, uint64_t columns)
+/* The only array: a matrix of the only logical tensor, transposed. */
+static void set_transposed(struct scene *s, enum tp_dtype from, enum tp_dtype to, uint64_t rows, uint64_t columns)
 {
-    *s = (struct scene){.kernels = {.level = TP_LEVEL_SCALAR}};
     assert_true(tp_kernels_init(&s->kernels, "scalar"));
-    make_source(&s->source, from, rows * columns);
     s->array = (struct tp_array){.rank = 2, .elem_count = rows * columns, .piece_count = 1, .dtype = (uint8_t)to};
     s->shape[0] = columns;
     s->shape[1] = rows;
@@ -609,13 +612,108 @@ static void make_transposed(struct scene *s, enum tp_dtype from, enum tp_dtype t
     s->file = (struct tp_out_file){.name = "out.safetensors", .size_bytes = 128 + 8};
 }
 
+static void make_transposed(struct scene *s, enum tp_dtype from, enum tp_dtype to, uint64_t rows, uint64_t columns)
+{
+    *s = (struct scene){.part_count = 0};
+    make_source(&s->source, from, 1, rows * columns);
+    set_transposed(s, from, to, rows, columns);
+}
+
+/* What the logical tensor reads as, in one go. */
+static void read_whole(struct scene *s)
+{
+    const struct tp_logical *l = s->plan.logicals;
+    struct tp_error err = {.code = TP_OK};
+    struct tp_reader_state reader = {
+        .ck = s->source.ck,
+        .kernels = &s->kernels,
+        .scratch = {.bytes = aligned_alloc(64, TP_SCRATCH_MIN_BYTES), .size_bytes = TP_SCRATCH_MIN_BYTES}};
+    free(s->source.bytes[0]);
+    s->source.item = tp_dtype_bits((enum tp_dtype)l->dtype) / 8;
+    s->source.bytes[0] = malloc((size_t)tp_logical_elem_count(l) * s->source.item);
+    assert_true(reader.scratch.bytes && s->source.bytes[0]);
+    if (tp_logical_read(&reader, l, 0, tp_logical_elem_count(l), s->source.bytes[0], &err))
+        fail_msg("%s", err.message);
+    free(reader.scratch.bytes);
+}
+
+static void a_source_in_chunks_is_gathered(void **state)
+{
+    (void)state;
+    static struct scene s;
+    static const uint64_t shape[2] = {120, 90}, chunk[2] = {40, 30};
+    static const uint8_t order[2] = {1, 0};
+    static const struct tp_chunks chunks = {.shape = chunk, .order = order, .codec = TP_CHUNK_STORED};
+    struct tp_extent extents[9];
+    srand(15);
+    make_transposed(&s, TP_F32, TP_BF16, shape[0], shape[1]);
+    struct tp_tensor t = *s.logicals[0].tensor;
+    for (unsigned i = 0; i < 9; i++)
+        extents[i] = (struct tp_extent){
+            .elem_count = 1200, .offset_bytes = t.extents[0].offset_bytes + i * UINT64_C(4800), .size_bytes = 4800};
+    t.shape = shape;
+    t.rank = 2;
+    t.chunks = &chunks;
+    t.extents = extents;
+    t.extent_count = 9;
+    s.logicals[0].tensor = &t;
+    s.plan.chunked_count = 1;
+    read_whole(&s);
+    add_extent(&s, 0, s.array.elem_count, 0);
+    expect_array(&s);
+    for (unsigned i = 0; i < 5; i++)
+        check_scene(&s, any_tile(), true);
+    free_scene(&s);
+}
+
+/* Decoded to float32 and to bfloat16, transposed, and cast or not. */
+static void a_decoded_source_is_gathered(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"ct-fp8-channel-bf16", "ct-mxfp4-all-scales"};
+    static const struct tp_convert_options options = {.dequantize = true};
+    const char *root = getenv("TENSORPORT_TEST_DATA");
+    srand(16);
+    for (unsigned i = 0; i < 4; i++) {
+        static struct scene s;
+        struct tp_arena arena = {0};
+        struct tp_list notes = {0};
+        struct tp_error err = {.code = TP_OK};
+        char path[SCRATCH_PATH];
+        size_t count = 0;
+        s = (struct scene){.part_count = 0};
+        snprintf(path, sizeof path, "%s/quantised/%s", root ? root : "tests/data", names[i % 2]);
+        open_folder(&s.source.ck, path);
+        scratch_make(&s.source.scratch);
+        struct tp_logical *all = NULL;
+        if (tp_logicals_build(&all, &count, &arena, &notes, s.source.ck, &options, &err))
+            fail_msg("%s", err.message);
+        const struct tp_logical *l = all;
+        while (!l->decoded)
+            l++;
+        enum tp_dtype from = (enum tp_dtype)l->dtype;
+        uint64_t columns = l->decoded->shape[l->decoded->rank - 1];
+        set_transposed(&s, from, i < 2 ? from : TP_F16, l->decoded->elem_count / columns, columns);
+        s.logicals[0] = *l;
+        s.plan.logical_count = s.plan.decoded_count = 1;
+        read_whole(&s);
+        add_extent(&s, 0, s.array.elem_count, 0);
+        expect_array(&s);
+        check_scene(&s, any_tile(), true);
+        free(all);
+        tp_list_release(&notes);
+        tp_arena_release(&arena);
+        free_scene(&s);
+    }
+}
+
 /* Blocks end within rows: their statistics are nevertheless those of their own elements. */
 static void blocks_end_where_they_will(void **state)
 {
     (void)state;
     static struct scene s;
     srand(12);
-    make_transposed(&s, TP_F32, TP_F16, 5003, 8009);
+    make_transposed(&s, TP_F16, TP_F32, 3001, 5701);
     add_extent(&s, 0, s.array.elem_count, 0);
     assert_int_equal(s.plan.block_count, 2);
     expect_array(&s);
@@ -680,7 +778,8 @@ static void a_budget_is_never_exceeded(void **state)
     for (unsigned workers = 1; workers <= 8; workers++)
         for (unsigned mib = 14; mib <= 400; mib += 3)
             for (unsigned wish = 0; wish < 8; wish++) {
-                struct tp_scratch_wish w = {wish & 1, wish & 2 ? (uint64_t)5 << 20 : 0, wish & 4 ? (uint64_t)64 << 20 : 0};
+                struct tp_scratch_wish w = {wish & 1, wish & 2 ? (uint64_t)5 << 20 : 0,
+                                            wish & 4 ? (uint64_t)64 << 20 : 0};
                 struct tp_budget b;
                 struct tp_error err;
                 if (tp_budget_plan(&b, workers, (uint64_t)mib << 20, w, &err)) {
@@ -714,6 +813,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_arrays_are_what_single_elements_say),
+        cmocka_unit_test(a_source_in_chunks_is_gathered),
+        cmocka_unit_test(a_decoded_source_is_gathered),
         cmocka_unit_test(blocks_end_where_they_will),
         cmocka_unit_test(overflow_is_counted_to_the_end),
         cmocka_unit_test(a_constant_is_all_fill),

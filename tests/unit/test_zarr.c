@@ -344,6 +344,10 @@ static void arrays_to_be_written_have_the_metadata_of_their_version(void **state
         "\"configuration\":{\"separator\":\"/\"},\"name\":\"default\"},\"codecs\":[{\"configuration\":{\"order\":[1,2,"
         "0]},\"name\":\"transpose\"},{\"configuration\":{\"endian\":\"little\"},\"name\":\"bytes\"}],\"data_type\":"
         "\"complex64\",\"fill_value\":[0,0],\"node_type\":\"array\",\"shape\":[2,3,4],\"zarr_format\":3}");
+    z.is_terse = true; /* as JAX stores it */
+    out[tp_zarr_emit(&z, out, TP_ZARR_TEXT_MAX)] = '\0';
+    assert_non_null(strstr(out, "\"chunk_key_encoding\":{\"name\":\"default\"},"));
+    assert_non_null(strstr(out, "\"fill_value\":[0.0,0.0],"));
     tp_zarr_init(&z, 3, TP_F6_E2M3, 3, wide, NULL, NULL);
     assert_false(tp_zarr_can_write(&z));
 }

@@ -117,18 +117,34 @@ static inline __m256i load_lanes(const uint8_t *low, const uint8_t *high)
                                    _mm_loadu_si128((const void *)high), 1);
 }
 
+/* gcc would keep the vectors in memory; clang needs no word. */
+#if defined(__clang__)
+#define UNROLLED
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
 /* Vectors are as many as items in a lane: twice as many rows become a whole vector of each column. */
 #define VECTORS(item) (16u / (item))
 #define INTERLEAVE(to, from, item, bits)                                                 \
+    UNROLLED                                                                             \
     for (size_t i = 0; i < VECTORS(item) / 2; i++) {                                     \
         to[2 * i] = _mm256_unpacklo_epi##bits(from[i], from[i + VECTORS(item) / 2]);     \
         to[2 * i + 1] = _mm256_unpackhi_epi##bits(from[i], from[i + VECTORS(item) / 2]); \
     }
 
+/* Lines of the next columns are fetched before they are written: far apart as they are, no CPU foresees them. */
+static inline void fetch_lines(const uint8_t *p, size_t pitch, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        _mm_prefetch((const void *)(p + i * pitch), _MM_HINT_T0);
+}
+
 #define DEFINE_TRANSPOSE(item, bits)                                                                                \
     static inline void step_transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch)  \
     {                                                                                                               \
         __m256i a[VECTORS(item)], b[VECTORS(item)];                                                                 \
+        UNROLLED                                                                                                    \
         for (size_t i = 0; i < VECTORS(item); i++)                                                                  \
             a[i] = load_lanes(src + i * src_pitch, src + (i + VECTORS(item)) * src_pitch);                          \
         INTERLEAVE(b, a, item, bits)                                                                                \
@@ -139,6 +155,7 @@ static inline __m256i load_lanes(const uint8_t *low, const uint8_t *high)
         if ((item) < 2)                                                                                             \
             INTERLEAVE(a, b, item, bits)                                                                            \
         const __m256i *columns = (item) == 1 || (item) == 4 ? a : b;                                                \
+        UNROLLED                                                                                                    \
         for (size_t k = 0; k < VECTORS(item); k++)                                                                  \
             store(dst + k * dst_pitch, columns[k]);                                                                 \
     }                                                                                                               \
@@ -154,6 +171,8 @@ static inline __m256i load_lanes(const uint8_t *low, const uint8_t *high)
             const size_t column = k < columns - step_columns ? k : columns - step_columns;                          \
             for (size_t i = 0; i < rows; i += step_rows) {                                                          \
                 const size_t row = i < rows - step_rows ? i : rows - step_rows;                                     \
+                if (i % (2 * step_rows) == 0 && k + 2 * step_columns <= columns)                                    \
+                    fetch_lines(dst + (k + step_columns) * dst_pitch + row * (item), dst_pitch, step_columns);      \
                 step_transpose_##item(dst + column * dst_pitch + row * (item), dst_pitch,                           \
                                       src + row * src_pitch + column * (item), src_pitch);                          \
             }                                                                                                       \
