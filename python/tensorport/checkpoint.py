@@ -156,9 +156,11 @@ class Checkpoint(Mapping[str, Tensor]):
         """Use open()."""
         self._manifest = manifest
         document = manifest.document
-        self._lists = document["layout"] in ("orbax", "jax-pytree") and document["tree"] == "lists"
-        self._ordered = document.get("ordered", False)
-        self._list_paths = {entry.path[:level] for entry in manifest.entries for level in entry.lists}
+        knows_lists = document["layout"] in ("orbax", "jax-pytree")
+        self._lists = knows_lists and document["tree"] == "lists"
+        self._list_paths = {entry.path[:level] for entry in manifest.entries for level in entry.lists if knows_lists}
+        places = {entry.path: entry.leaf for entry in manifest.entries if entry.leaf is not None}
+        self._places = places if document["layout"] == "jax-pytree" else {}
         self._reader: Reader | None = Reader(manifest.files, threads, use_mmap)
         self._by_path = {entry.path: Tensor(self, entry, views) for entry in manifest.entries}
         self._by_name = {tensor.name: tensor for tensor in self._by_path.values()}
@@ -188,8 +190,8 @@ class Checkpoint(Mapping[str, Tensor]):
     def _build(self, tensors: Sequence[Tensor], leaves: Sequence[Any]) -> Any:
         """A tree of `leaves`, each where its tensor is."""
         root = build_tree([tensor.path for tensor in tensors], leaves)
-        if self._ordered:
-            return OrderedDict(root)
+        if self._places:
+            return OrderedDict(sorted(root.items(), key=lambda item: self._places[item[0],]))
         return self._with_lists(root, ()) if self._lists or self._list_paths else root
 
     def _with_lists(self, node: Any, path: Keys) -> Any:

@@ -138,6 +138,8 @@ class Entry:
     """The array's shape, counted in codes."""
     lists: tuple[int, ...] = ()
     """Which keys of the path are indices of lists, because a map says so."""
+    leaf: int | None = None
+    """Of a tree that is one ordered dict: the place in it."""
 
     @property
     def name(self) -> str:
@@ -194,6 +196,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise FormatError(f"{path}: {fault}") from None
     entries = tuple(_named_entry(path, number, row, rules, files) for number, row in enumerate(rows))
     _check_paths(path, entries)
+    _check_order(path, entries)
     _check_overlaps(path, files, entries)
     del document["arrays"]
     return Manifest(directory, document, files, entries)
@@ -247,8 +250,6 @@ def _check_head(document: dict[str, Any]) -> _Rules:
     tree = _typed(document, "tree", str)
     if tree not in ("flat", "nested", "lists"):
         raise _UnsoundError(f"tree is {printable(tree)}, neither flat nor nested nor lists")
-    if "ordered" in document:
-        _typed(document, "ordered", bool)
     store = layout in ("orbax", "jax-pytree")
     keys = 1 + _wrapping(document) if tree == "flat" and not _is_mapped(document) else _DEPTH_MAX
     return _Rules(packed=layout == "safetensors", folders=store, chunks=store, keys=keys)
@@ -324,8 +325,11 @@ def _encodable(text: str) -> bool:
 def _named_entry(path: Path, number: int, row: object, rules: _Rules, files: tuple[DataFile, ...]) -> Entry:
     try:
         entry = _entry(row, rules, files)
-        lists = _lists(row, entry.path) if isinstance(row, dict) and "lists" in row else ()
-        return replace(entry, lists=lists) if lists else entry
+        if isinstance(row, dict) and ("lists" in row or "leaf" in row):
+            lists = _lists(row, entry.path) if "lists" in row else ()
+            leaf = _integer(row["leaf"], "'leaf'") if "leaf" in row else None
+            entry = replace(entry, lists=lists, leaf=leaf)
+        return entry
     except _UnsoundError as fault:
         keys = row.get("path") if isinstance(row, dict) else None
         name = printable("/".join(map(str, keys))) if isinstance(keys, list) else f"number {number}"
@@ -530,6 +534,15 @@ def _check_paths(path: Path, entries: tuple[Entry, ...]) -> None:
         if lower.path[: len(upper.path)] == upper.path:
             what = "listed twice" if lower.path == upper.path else f"{printable(upper.name)} is an array itself"
             raise FormatError(f"{path}: array {printable(lower.name)}: {what}")
+
+
+def _check_order(path: Path, entries: tuple[Entry, ...]) -> None:
+    """All arrays or none have a place in an ordered dict, each one of its own, under a single key."""
+    places = [entry.leaf for entry in entries if entry.leaf is not None]
+    if places and sorted(places) != list(range(len(entries))):
+        raise FormatError(f"{path}: 'leaf': {len(places)} places that are not 0 to {len(entries) - 1}")
+    if places and any(len(entry.path) != 1 for entry in entries):
+        raise FormatError(f"{path}: 'leaf': an ordered dict of paths with several keys")
 
 
 def _check_overlaps(path: Path, files: tuple[DataFile, ...], entries: tuple[Entry, ...]) -> None:

@@ -308,6 +308,8 @@ static void put_array(struct tp_json_writer *w, const struct tp_plan *plan, cons
 {
     tp_json_begin_object(w);
     put_path(w, a);
+    if (plan->ordered && f->options->format == TP_OUTPUT_JAX) /* one ordered dict: which of its leaves */
+        key_uint(w, "leaf", (uint64_t)(a - plan->arrays));
     key_string(w, "dtype", tp_dtype_numpy_name((enum tp_dtype)a->dtype));
     tp_json_key(w, "shape");
     tp_json_begin_array(w);
@@ -352,8 +354,6 @@ enum tp_status tp_manifest_write(const struct tp_plan *plan, const struct tp_man
     key_string(&w, "tool", TP_VERSION);
     key_string(&w, "layout", f->layout);
     key_string(&w, "tree", tp_tree_name(f->options->tree));
-    if (plan->ordered && f->options->format == TP_OUTPUT_JAX)
-        key_bool(&w, "ordered", true);
     tp_json_newline(&w);
     tp_json_key(&w, "options");
     tp_manifest_put_options(&w, f->options);

@@ -223,6 +223,13 @@ static const struct tp_expr *part_size(const struct tp_map *map, const struct tp
     return NULL;
 }
 
+/* An axis of each source that is one of each target. */
+static bool stays_whole(const struct tp_rule *rule, const char *axis)
+{
+    return tp_axes_find(&rule->sources[0].left, axis) != TP_MAP_NONE &&
+           !(rule->split && strcmp(rule->split, axis) == 0) && !(rule->cat && strcmp(rule->cat, axis) == 0);
+}
+
 /* NULL, or why the rule cannot be gone back. */
 static const char *why_not_back(const struct tp_map *map, const struct tp_rule *rule)
 {
@@ -238,8 +245,8 @@ static const char *why_not_back(const struct tp_map *map, const struct tp_rule *
     if (rule->cat && rule->source_count > 1 && !part_size(map, rule))
         return "the sizes of the parts of the \"cat\" axis are not known; where they are the same, name it in \"dims\"";
     for (uint32_t i = 0; i < rule->pad_count; i++)
-        if (tp_axes_find(&rule->sources[0].left, rule->pads[i].axis) == TP_MAP_NONE)
-            return "a stacked axis is padded";
+        if (!stays_whole(rule, rule->pads[i].axis))
+            return "an axis is padded that is stacked, split or joined";
     return NULL;
 }
 

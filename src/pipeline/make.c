@@ -182,34 +182,6 @@ static bool is_tiled(struct tp_maker *m, const struct tp_out_extent *e)
     return m->tile.memory && tp_tile_pays(&m->tile, a, a->grid && m->has_gather ? &m->gather : NULL);
 }
 
-static enum tp_status move_elements(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count,
-                                    uint8_t *dst, struct tp_error *err)
-{
-    const struct tp_array *a = &m->plan->arrays[e->array];
-    unsigned item = tp_array_item_bytes(a);
-    bool is_tiled = begin_extent(m, e);
-    while (count > 0) {
-        struct rows rows = {.piece = NULL};
-        uint64_t n = count;
-        enum tp_status st = TP_OK;
-        if (is_tiled) {
-            const uint8_t *made = next_of_tile(m, e, at, &n, &st, err);
-            if (made)
-                memcpy(dst, made, (size_t)n * item);
-        } else {
-            st = next_rows(m, e, at, count, &rows, err);
-            st = st ? st : make_rows(m, a, &rows, dst, err);
-            n = rows.elem_count * rows.row_count;
-        }
-        if (st)
-            return st;
-        dst += n * item;
-        at += n;
-        count -= n;
-    }
-    return TP_OK;
-}
-
 static enum tp_status make_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, struct tp_error *err)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
@@ -227,8 +199,9 @@ static enum tp_status make_tile(struct tp_maker *m, const struct tp_out_extent *
     return tp_tile_make(&m->tile, &job, e, at, limit < e->elem_count ? limit : e->elem_count, err);
 }
 
-enum tp_status tp_make_in_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
-                               const uint8_t **made, struct tp_error *err)
+/* *made: where elements lie, or NULL, where no tile is used. */
+static enum tp_status find_in_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                                   const uint8_t **made, struct tp_error *err)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     const struct tp_tile *t = &m->tile;
@@ -257,14 +230,14 @@ static enum tp_status make_next_rows(struct tp_maker *m, const struct tp_out_ext
     return make_rows(m, &m->plan->arrays[e->array], &rows, dst, err);
 }
 
-enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
-                       struct tp_error *err)
+static enum tp_status move_elements(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count,
+                                    uint8_t *dst, struct tp_error *err)
 {
     unsigned item = tp_array_item_bytes(&m->plan->arrays[e->array]);
     for (uint64_t n; count > 0; dst += n * item, at += n, count -= n) {
         const uint8_t *made;
         n = count;
-        enum tp_status st = tp_make_in_tile(m, e, at, &n, &made, err);
+        enum tp_status st = find_in_tile(m, e, at, &n, &made, err);
         if (!st && made)
             memcpy(dst, made, (size_t)n * item);
         else if (!st)
@@ -273,4 +246,23 @@ enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64
             return st;
     }
     return TP_OK;
+}
+
+/* ---- either way ---- */
+
+enum tp_status tp_make(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t count, uint8_t *dst,
+                       struct tp_error *err)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    enum tp_status st = move_elements(m, e, at, count, dst, err);
+    if (!st && a->restore)
+        st = tp_restore_elements(m->kernels, a, e->first_elem + at, count, dst, m->in, m->piece_bytes, err);
+    return st;
+}
+
+enum tp_status tp_make_in_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
+                               const uint8_t **made, struct tp_error *err)
+{
+    *made = NULL;
+    return m->plan->arrays[e->array].restore ? TP_OK : find_in_tile(m, e, at, count, made, err);
 }

@@ -16,6 +16,11 @@ import pytest
 from conftest import command_path
 
 
+def heed_interrupts() -> None:
+    """In the new process: what runs in the background is born deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def library() -> Path:
     """The fault library of the build that the command is of."""
     path = command_path().parent.parent / "tests" / "faults" / "faults.so"
@@ -70,6 +75,7 @@ def run_with(order: str, *arguments: object, only: str = "", timeout: float = 60
         done = subprocess.run(
             [str(command_path()), *map(str, arguments)],
             env=environment(order, report, only),
+            preexec_fn=heed_interrupts,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -86,6 +92,7 @@ def run_stopped_at(order: str, meanwhile: Callable[[], object], *arguments: obje
         process = subprocess.Popen(
             [str(command_path()), *map(str, arguments)],
             env=environment(order, report, only),
+            preexec_fn=heed_interrupts,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -218,6 +218,72 @@ def test_jax_does_not_overwrite_the_originals(make: Make, tmp_path: Path):
     run("verify", "--model", path)
 
 
+# Maps
+
+LAYERS = 11
+
+
+def model(rng: np.random.Generator) -> dict[str, Array]:
+    """Names that sort otherwise than they count."""
+    found = {f"model.layers.{layer}.q.weight": random_array(rng, "BF16", (16, 48)) for layer in range(LAYERS)}
+    found |= {f"model.layers.{layer}.norm.weight": random_array(rng, "BF16", (48,)) for layer in range(LAYERS)}
+    return found | {"model.embed.weight": random_array(rng, "BF16", (64, 48))}
+
+
+ORDERED = {
+    "tensorport_map": 1,
+    "sep": "",
+    "order": "rules",
+    "output": {"format": "jax"},
+    "rules": [
+        {"from": "model.layers.{l}.q.weight", "to": "weights.layers[{l}].q", "axes": "o i -> i o"},
+        {"from": "model.layers.{l}.norm.weight", "to": "weights.layers[{l}].gamma"},
+        {"from": "model.embed.weight", "to": "weights.embedding"},
+    ],
+}
+LISTED = {
+    "tensorport_map": 1,
+    "output": {"format": "jax"},
+    "dims": {"k": "4"},
+    "rules": [
+        {"from": "model.layers.{l}.q.weight", "to": "params/stack/q", "axes": "(h k) i -> i l h k"},
+        {"from": "model.layers.{l}.norm.weight", "to": "params/layers/[{l}]/gamma"},
+        {"from": "model.embed.weight", "to": "params/embedding", "axes": "v d -> d v"},
+    ],
+}
+
+
+def mapped(document: dict[str, Any], arrays: dict[str, Array]) -> Any:
+    """What the maps make of the model, in NumPy."""
+    query = [arrays[f"model.layers.{layer}.q.weight"] for layer in range(LAYERS)]
+    norm = [arrays[f"model.layers.{layer}.norm.weight"] for layer in range(LAYERS)]
+    embedding = arrays["model.embed.weight"]
+    if document is ORDERED:
+        rows: list[tuple[str, Array]] = []
+        for layer in range(LAYERS):
+            rows += [(f"weights.layers[{layer}].q", query[layer].T), (f"weights.layers[{layer}].gamma", norm[layer])]
+        return OrderedDict([*rows, ("weights.embedding", embedding)])
+    stack = np.stack([array.reshape(4, 4, 48).transpose(2, 0, 1) for array in query], axis=1)
+    return {"params": {"stack": {"q": stack}, "layers": [{"gamma": array} for array in norm], "embedding": embedding.T}}
+
+
+@pytest.mark.parametrize("options", [(), ("--chunk-bytes", "1KiB"), ("--zero-copy", "--min-chunk", "0")])
+@pytest.mark.parametrize("document", [ORDERED, LISTED], ids=["ordered", "listed"])
+def test_a_map_says_order_and_lists(
+    document: dict[str, Any], options: tuple[str, ...], tmp_path: Path, rng: np.random.Generator
+):
+    arrays = model(rng)
+    source = write_checkpoint(tmp_path / "source", arrays, 2)
+    (tmp_path / "map.json").write_text(json.dumps(document))
+    run("convert", "-i", source, "-o", tmp_path / "out", "--map", tmp_path / "map.json", *options)
+    tree = jax.tree.map(np.ascontiguousarray, mapped(document, arrays))
+    assert_tree(jax_pytree.load(tmp_path / "out", on_one_device()), tree)
+    assert_tree(tensorport.load(tmp_path / "out"), tree)
+    run("verify", "--model", tmp_path / "out", "--source", source)
+    saved = save(tree, tmp_path / "saved")
+    assert (tmp_path / "out" / "pytreedef.json").read_bytes() == (saved / "pytreedef.json").read_bytes()
+
+
 # The command and the package on it
 
 
@@ -236,11 +302,18 @@ def test_an_ordered_tree_is_loaded_as_one(tmp_path: Path, make: Make):
     path = tmp_path / "ordered"
     shutil.copytree(make("--zero-copy"), path)
     document = json.loads((path / "manifest.json").read_text())
-    document["ordered"] = True
+    names = [row["path"][0] for row in document["arrays"]]
+    np.random.default_rng(7).shuffle(names)
+    for row in document["arrays"]:
+        row["leaf"] = names.index(row["path"][0])
     (path / "manifest.json").write_text(json.dumps(document))
     found = tensorport.load(path)
     assert type(found) is OrderedDict
-    assert list(found) == [row["path"][0] for row in document["arrays"]]
+    assert list(found) == names
+    document["arrays"][0]["leaf"] = document["arrays"][1]["leaf"]
+    (path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(tensorport.FormatError, match="'leaf': 53 places that are not 0 to 52"):
+        tensorport.open(path)
 
 
 def test_lists_of_a_map_are_loaded_as_such(tmp_path: Path, make: Make, arrays: dict[str, Array]):

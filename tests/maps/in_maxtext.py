@@ -5,8 +5,8 @@
 
 A job that converts: "model" (MaxText's name), "source" (a folder), "config" (what stands for Hugging Face's config),
 "options" (MaxText's, that make the model tiny), "dtype" (of the checkpoint), "out": a safetensors file for the leaves,
-whose names are paths with "/" between keys. A job that calculates has "params" (such a file) and "ids" (.npy) in
-place of "source", and writes logits, float32, to "out" (.npy).
+whose names are paths with "/" between keys. A job that calculates has "params" (an Orbax folder, as it would be
+named to load_parameters_path) and "ids" (.npy) in place of "source", and writes logits, float32, to "out" (.npy).
 """
 
 import json
@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 ALWAYS = {
     "override_model_config": True,
@@ -81,21 +81,10 @@ def convert(job):
     save_file(leaves_of({"params": tree["params"]}), job["out"])
 
 
-def nested(arrays):
-    """Dicts in dicts."""
-    tree = {}
-    for name, array in arrays.items():
-        *path, last = name.split("/")
-        node = tree
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = array
-    return tree
-
-
 def calculate(job):
     """Logits of a model with given parameters, in float32."""
     from flax import linen as nn
+    from maxtext.common import checkpointing
     from maxtext.common.common_types import MODEL_MODE_TRAIN
     from maxtext.configs import pyconfig
     from maxtext.models import models
@@ -105,10 +94,8 @@ def calculate(job):
     ids = np.load(job["ids"])
     mesh = jax.sharding.Mesh(maxtext_utils.create_device_mesh(config), config.mesh_axes)
     model = models.transformer_as_linen(config, mesh, quant=None, model_mode=MODEL_MODE_TRAIN)
-    params = jax.tree.map(lambda array: array.astype(np.float32), nested(load_file(job["params"]))["params"])
     wanted = nn.unbox(maxtext_utils.get_abstract_param(model, config))
-    shapes = {name: leaf.shape for name, leaf in flat_shapes(wanted).items()}
-    assert shapes == {name: leaf.shape for name, leaf in flat_shapes(params).items()}
+    params = checkpointing.load_params_from_path(job["params"], wanted, config.checkpoint_storage_concurrent_gb)
     positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
     with mesh, nn.logical_axis_rules(config.logical_axis_rules):
         logits = model.apply(
@@ -120,11 +107,6 @@ def calculate(job):
             mutable=["intermediates"],
         )[0]
     np.save(job["out"], np.asarray(logits, np.float32))
-
-
-def flat_shapes(tree):
-    """Leaves by their paths, abstract ones too."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 if __name__ == "__main__":

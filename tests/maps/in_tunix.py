@@ -5,7 +5,7 @@
 
 A job that converts: "family" (tunix.models.FAMILY), "sizes" (of its ModelConfig), "source" (a folder) and "out": a
 safetensors file for the leaves of nnx.to_pure_dict, whose names are paths with "/" between keys. A job that
-calculates has "params" (such a file) and "ids" (.npy) in place of "source", and writes logits, float32, to "out"
+calculates has "params" (an Orbax folder) and "ids" (.npy) in place of "source", and writes logits, float32, to "out"
 (.npy).
 """
 
@@ -21,8 +21,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from flax import nnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 MODELS = {
     "qwen3": ("qwen3", "params", "Qwen3"),
@@ -54,12 +55,7 @@ def calculate(job):
     _, cls, config = model_of(job)
     graph, state = nnx.split(nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0))))
     wanted = nnx.to_pure_dict(state)
-    arrays = load_file(job["params"])
-    leaves, structure = jax.tree_util.tree_flatten_with_path(wanted)
-    names = ["/".join(str(key.key) for key in path) for path, _ in leaves]
-    assert sorted(names) == sorted(arrays)
-    assert [leaf.shape for _, leaf in leaves] == [arrays[name].shape for name in names]
-    filled = jax.tree.unflatten(structure, [jnp.asarray(arrays[name].astype(np.float32)) for name in names])
+    filled = ocp.StandardCheckpointer().restore(job["params"], wanted)
     nnx.replace_by_pure_dict(state, filled)
     model = nnx.merge(graph, state)
     ids = np.load(job["ids"])

@@ -91,12 +91,20 @@ def run_command(source: Path, preset: str, out: Path, *options: str) -> subproce
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+def written(source: Path, preset: str, out: Path) -> Path:
+    """What the command writes, for a program to load."""
+    done = run_command(source, preset, out)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out
+
+
 def converted(source: Path, preset: str, precision: str | None = None) -> Converted:
     """Arrays by their keys, in the order of the leaves; `precision`: what floats become, None keeps them."""
     wanted = applied(source, preset, precision).arrays
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        done = run_command(source, preset, out, *([] if precision is None else ["--precision", precision]))
+        options = [] if precision is None else ["--precision", precision]
+        done = run_command(source, preset, out, *options)
         assert done.returncode == 0, done.stderr[-4000:]
         found = dict(leaves_of(tensorport.load(out / "0" if (out / "0").is_dir() else out)))
     assert_same_arrays(joined(found), joined(wanted))

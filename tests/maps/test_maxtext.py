@@ -2,7 +2,7 @@
 """The maps maxtext/* and maxtext-unscanned/*: leaf by leaf what MaxText's own converter makes of the same files.
 
 The converter is run whole: it reads the safetensors files, builds the abstract model, saves an Orbax checkpoint, and
-that is read back. Then MaxText's models calculate with what the maps give.
+that is read back. Then MaxText loads what the command writes, and its models calculate with it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 import tiny_models as tiny
 from numpy_models import assert_same_logits, llama_logits
 from other_programs import run_jobs
-from presets import assert_same_arrays, converted, joined
-from safetensors.numpy import load_file, save_file
+from presets import assert_same_arrays, converted, joined, written
+from safetensors.numpy import load_file
 from tiny_models import BF16, F32, Model
 
 pytestmark = pytest.mark.long
@@ -151,11 +151,10 @@ def test_models_calculate_the_same_logits(tmp_path: Path) -> None:
     for number, case in enumerate(LOGITS):
         source = case.tensors.write(tmp_path / f"source-{number}")
         for target in ("maxtext", "maxtext-unscanned"):
-            params = tmp_path / f"{target}-{number}.safetensors"
-            save_file(joined(converted(source, f"{target}/{case.family}")), params)
+            params = written(source, f"{target}/{case.family}", tmp_path / f"{target}-{number}") / "0" / "items"
             sizes = options_of(case.tensors.config, target == "maxtext") | {"max_target_length": 12}
             job = {"model": case.model, "params": str(params), "ids": str(tmp_path / "ids.npy")}
-            jobs.append(job | {"options": sizes | case.options, "out": f"{params}.npy"})
+            jobs.append(job | {"options": sizes | case.options, "out": str(tmp_path / f"{target}-{number}.npy")})
             cases.append(case)
     run_jobs("maxtext", tmp_path, jobs)
     for case, job in zip(cases, jobs, strict=True):

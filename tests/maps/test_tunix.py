@@ -12,8 +12,8 @@ import pytest
 import tiny_models as tiny
 from numpy_models import assert_same_logits, llama_logits
 from other_programs import run_jobs
-from presets import assert_same_arrays, converted, joined
-from safetensors.numpy import load_file, save_file
+from presets import assert_same_arrays, converted, joined, written
+from safetensors.numpy import load_file
 from tiny_models import BF16, F32, Model
 
 pytestmark = pytest.mark.long
@@ -84,8 +84,8 @@ def test_models_calculate_the_same_logits(tmp_path: Path) -> None:
     jobs = []
     for number, (family, model, more) in enumerate(models):
         source = model.write(tmp_path / f"source-{number}")
-        save_file(joined(converted(source, f"tunix/{family}")), f"{source}.safetensors")
-        job = {"family": family, "sizes": sizes_of(model, **more), "params": f"{source}.safetensors"}
+        params = written(source, f"tunix/{family}", tmp_path / f"out-{number}")
+        job = {"family": family, "sizes": sizes_of(model, **more), "params": str(params)}
         jobs.append(job | {"ids": str(tmp_path / "ids.npy"), "out": f"{source}.npy"})
     run_jobs("tunix", tmp_path, jobs)
     for (_, model, _), job in zip(models, jobs, strict=True):

@@ -17,7 +17,7 @@ struct axis {
     char name[4];
     uint8_t kind;
     unsigned size;   /* in the target; TAKEN_APART, UNSTACKED: in the source */
-    unsigned padded; /* 0: not */
+    unsigned padded; /* 0: not; only of axes of the right */
 };
 
 /* A rule in the test's own words. */
@@ -57,7 +57,7 @@ static inline void shuffle(uint8_t *order, unsigned count)
     }
 }
 
-static inline struct axis *add_axis(struct random_rule *r, const char *name, uint8_t kind, unsigned size)
+static inline void add_axis(struct random_rule *r, const char *name, uint8_t kind, unsigned size)
 {
     struct axis *a = &r->axes[r->count];
     if (is_left(kind))
@@ -67,7 +67,6 @@ static inline struct axis *add_axis(struct random_rule *r, const char *name, uin
     r->count++;
     *a = (struct axis){.kind = kind, .size = size};
     snprintf(a->name, sizeof a->name, "%s", name);
-    return a;
 }
 
 static inline unsigned add_parts(struct random_rule *r, unsigned count)
@@ -84,7 +83,7 @@ static inline void make_rule(struct random_rule *r)
     memset(r, 0, sizeof *r);
     r->from_count = r->to_count = 1;
     for (unsigned i = 0, n = pick(0, 3); i < n; i++)
-        add_axis(r, plain[i], PLAIN, pick(1, 4))->padded = pick(0, 5) ? 0 : pick(1, 6);
+        add_axis(r, plain[i], PLAIN, pick(1, 4));
     if (pick(0, 1))
         add_axis(r, "l", STACKED, pick(1, 4));
     if (pick(0, 2) == 0)
@@ -109,6 +108,8 @@ static inline void make_rule(struct random_rule *r)
         add_axis(r, "y", SLICED, add_parts(r, r->to_count));
         break;
     }
+    for (unsigned i = 0; i < r->right_count; i++)
+        r->axes[r->right[i]].padded = pick(0, 7) ? 0 : pick(1, 6);
     r->doubles = pick(0, 1);
     shuffle(r->left, r->left_count);
     shuffle(r->right, r->right_count);

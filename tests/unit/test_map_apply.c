@@ -158,12 +158,13 @@ static void pieces_take_rows_and_are_joined_within_each_group(void **state)
     static struct map_case c;
     case_start(&c,
                HEAD "\"dims\": {\"g\": 2}, \"rules\": [{\"pieces\": [{\"from\": \"qkv\", \"take\": \":2\", \"axes\": "
-                    "\"(g x)\"}, {\"from\": \"qkv\", \"take\": \"2:6\", \"axes\": \"(g x)\"}, "
-                    "{\"from\": \"z\", \"axes\": \"(g x)\"}], \"to\": \"o\", \"cat\": \"x\", \"axes\": \"(g x)\"}]}");
-    case_source(&c, "qkv", "F32 6");
-    case_source(&c, "z", "F32 2");
+                    "\"(g x) d\"}, {\"from\": \"qkv\", \"take\": \"2:6\", \"axes\": \"(g x) d\"}, "
+                    "{\"from\": \"z\", \"axes\": \"(g x) d\"}], "
+                        "\"to\": \"o\", \"cat\": \"x\", \"axes\": \"(g x) d\"}]}");
+    case_source(&c, "qkv", "F32 6 2");
+    case_source(&c, "z", "F32 2 2");
     case_fits(&c);
-    must_read(&c, "o", "0 2 3 100 1 4 5 101");
+    must_read(&c, "o", "0 1 4 5 6 7 100 101 2 3 8 9 10 11 102 103");
     case_end(&c);
 }
 
@@ -354,14 +355,17 @@ static void separators_cut_keys_and_brackets_make_lists(void **state)
     (void)state;
     static struct map_case c;
     case_start(&c, RULES({"from": "m.{l}.{p:q|k}", "to": "layers/[{l}]/{p:query|key}"},
-                         {"from": "n.{l}", "to": "a[{l}]"}));
+                         {"from": "n.{l}", "to": "a[{l}]"},
+                         {"from": "z", "to": "z/[007]"}));
     case_source(&c, "m.0.q", "F32 4");
     case_source(&c, "m.1.k", "F32 4");
     case_source(&c, "n.3", "F32 4");
+    case_source(&c, "z", "F32 4");
     case_fits(&c);
     assert_int_equal(case_target(&c, "layers/0/query")->list_levels, 2);
     assert_int_equal(case_target(&c, "layers/1/key")->list_levels, 2);
     assert_int_equal(case_target(&c, "a[3]")->list_levels, 0);
+    assert_int_equal(case_target(&c, "z/[007]")->list_levels, 0); /* no index is written so */
     case_end(&c);
     case_start(&c, HEAD "\"sep\": \"\", \"rules\": [{\"from\": \"m.{l}\", \"to\": \"w/layers[{l}]\"}]}");
     case_source(&c, "m.12", "F32 4");

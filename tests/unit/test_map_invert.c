@@ -85,10 +85,13 @@ static unsigned go_there_and_back(struct map_case *there, struct map_case *back)
     return lost;
 }
 
-/* "cat" has a way back where "dims" says how long all its parts are. */
-static void make_parts_equal(struct random_rule *r)
+/* "cat" has a way back where "dims" says how long all its parts are, and what is stacked, split or joined where nothing
+ * pads it. */
+static void make_invertible(struct random_rule *r)
 {
     for (unsigned i = 0; i < r->count; i++) {
+        if (r->axes[i].kind != PLAIN)
+            r->axes[i].padded = 0;
         if (r->axes[i].kind != JOINED)
             continue;
         r->part[1] = r->part[2] = r->part[0];
@@ -114,7 +117,7 @@ static void random_rules_bring_back_every_element_that_was_not_cropped(void **st
         struct random_rule r;
         char map[4096];
         make_rule(&r);
-        make_parts_equal(&r);
+        make_invertible(&r);
         write_map(&r, map, true);
         case_start(&there, map);
         add_sources(&r, &there);
@@ -289,8 +292,8 @@ static void what_was_taken_away_on_purpose_is_named(void **state)
     must_be_finding(&back.result.warnings[0], "W02",
                     "rule 2 (line 1): has no way back, {\"from\": \"inv_freq\", \"drop\": true}");
     must_be_finding(&back.result.warnings[1], "W02",
-                    "rule 3 (line 1): has no way back, {\"from\": \"a\", \"to\": \"copy\", \"also\": true}: 1 tensor left "
-                    "out");
+                    "rule 3 (line 1): has no way back, {\"from\": \"a\", \"to\": \"copy\", \"also\": true}: "
+                    "1 tensor left out");
     case_end(&back);
     case_end(&there);
 }
@@ -314,19 +317,28 @@ static void what_the_way_back_would_lose_is_an_error(void **state)
     static const char *const qk[] = {"q", "F32 2", "k", "F32 3", NULL}, *const one[] = {"q", "F32 3", NULL},
                       *const layers[] = {"0", "F32 2", "1", "F32 2", NULL};
     must_be_lost(RULES({"from": ["q", "k"], "to": "w", "cat": "x", "axes": "x -> x"}), qk,
-                 "rule 1 (line 1): what it takes to go back is not known, {\"from\": [\"q\", \"k\"], \"to\": \"w\", "
-                 "\"cat\": \"x\", \"axes\": \"x -> x\"}: the sizes of the parts of the \"cat\" axis are not known; where "
-                 "they are the same, name it in \"dims\"");
+                 "rule 1 (line 1): what it takes to go back is not known, "
+                 "{\"from\": [\"q\", \"k\"], \"to\": \"w\", \"cat\": \"x\", \"axes\": \"x -> x\"}: "
+                 "the sizes of the parts of the \"cat\" axis are not known; where they are the same, "
+                 "name it in \"dims\"");
     must_be_lost(RULES({"pieces": [{"from": "q", "take": ":2", "axes": "x"}], "to": "w", "cat": "x", "axes": "x"}), one,
-                 "rule 1 (line 1): what it takes to go back is not known, {\"pieces\": [{\"from\": \"q\", \"take\": \":2\", "
-                 "\"axes\": \"x\"}], \"to\": \"w\", \"cat\": \"x\", \"axes\": \"x\"}: \"take\" uses some rows of a source "
-                 "only");
+                 "rule 1 (line 1): what it takes to go back is not known, "
+                 "{\"pieces\": [{\"from\": \"q\", \"take\": \":2\", \"axes\": \"x\"}], "
+                 "\"to\": \"w\", \"cat\": \"x\", \"axes\": \"x\"}: \"take\" uses some rows of a source only");
     must_be_lost(RULES({"from": "{p:q|k}", "to": "w"}), one,
-                 "rule 1 (line 1): what it takes to go back is not known, {\"from\": \"{p:q|k}\", \"to\": \"w\"}: \"to\" and "
-                 "the stacked axes do not tell all captures of \"from\"");
+                 "rule 1 (line 1): what it takes to go back is not known, "
+                 "{\"from\": \"{p:q|k}\", \"to\": \"w\"}: "
+                 "\"to\" and the stacked axes do not tell all captures of \"from\"");
     must_be_lost(RULES({"from": "{l}", "to": "w", "axes": "d -> l d", "pad": {"l": 3}}), layers,
-                 "rule 1 (line 1): what it takes to go back is not known, {\"from\": \"{l}\", \"to\": \"w\", \"axes\": \"d "
-                 "-> l d\", \"pad\": {\"l\": 3}}: a stacked axis is padded");
+                 "rule 1 (line 1): what it takes to go back is not known, "
+                 "{\"from\": \"{l}\", \"to\": \"w\", \"axes\": \"d -> l d\", \"pad\": {\"l\": 3}}: "
+                 "an axis is padded that is stacked, split or joined");
+    must_be_lost(RULES({"from": "q", "to": ["v", "w"], "axes": "x -> x", "pad": {"x": 2},
+                        "split": {"axis": "x", "sizes": [1, 2]}}), one,
+                 "rule 1 (line 1): what it takes to go back is not known, "
+                 "{\"from\": \"q\", \"to\": [\"v\", \"w\"], \"axes\": \"x -> x\", "
+                 "\"pad\": {\"x\": 2}, \"split\": {\"axis\": \"x\", \"sizes\": [1, 2]}}: "
+                 "an axis is padded that is stacked, split or joined");
 }
 
 /* A head that may be the embedding's copy comes back from the rule that writes a head of its own. */

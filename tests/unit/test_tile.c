@@ -670,7 +670,7 @@ static void a_source_in_chunks_is_gathered(void **state)
 static void a_decoded_source_is_gathered(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ct-fp8-channel-bf16", "ct-mxfp4-all-scales"};
+    static const char *const names[] = {"ct-fp8-channel-bf16", "mxfp4-gptoss"};
     static const struct tp_convert_options options = {.dequantize = true};
     const char *root = getenv("TENSORPORT_TEST_DATA");
     srand(16);
