@@ -39,7 +39,7 @@ static double now_s(void)
 struct row {
     const char *name;
     unsigned from_bytes, to_bytes; /* of one value; to_bytes 0: nothing is written */
-    enum { CAST, MEASURE, UNPACK, F8, F8_BF16, F4, MXFP4, MXFP4_EACH, COUNT, DIGEST, COPY } what;
+    enum { CAST, MEASURE, UNPACK, F8, F8_BF16, F4, MXFP4, MXFP4_EACH, TRANSPOSE, MULTIPLY, COUNT, DIGEST, COPY } what;
     enum tp_float_kind from, to;
 };
 
@@ -54,9 +54,20 @@ static const struct row rows[] = {
     {"f4 -> f32", 1, 8, F4, TP_KIND_F16, TP_KIND_F32},          /* two values each, as in unpacking */
     {"mxfp4 -> bf16", 1, 4, MXFP4, TP_KIND_F16, TP_KIND_BF16},
     {"mxfp4 turned", 1, 2, MXFP4_EACH, TP_KIND_F16, TP_KIND_BF16}, /* an exponent each */
+    {"transpose 2", 2, 2, TRANSPOSE, TP_KIND_BF16, TP_KIND_BF16},  /* 256 rows */
+    {"transpose 4", 4, 4, TRANSPOSE, TP_KIND_F32, TP_KIND_F32},
+    {"bf16 * number", 2, 2, MULTIPLY, TP_KIND_BF16, TP_KIND_BF16},
+    {"f16 * number", 2, 2, MULTIPLY, TP_KIND_F16, TP_KIND_F16},
+    {"f32 * number", 4, 4, MULTIPLY, TP_KIND_F32, TP_KIND_F32},
     {"count not bool", 1, 0, COUNT, TP_KIND_F16, TP_KIND_F16},
     {"xxh3 128", 2, 0, DIGEST, TP_KIND_F16, TP_KIND_F16},
 };
+
+static void transpose(const struct tp_kernels *k, unsigned item, size_t n)
+{
+    const size_t rows = n < 256 ? 4 : 256, columns = n / rows;
+    k->transpose[item == 2 ? 1 : 2](target, rows * item, source, columns * item, rows, columns);
+}
 
 /* Returns something that depends on the result, so that it is not left out. */
 static uint64_t call(const struct tp_kernels *k, const struct row *row, size_t n)
@@ -87,6 +98,12 @@ static uint64_t call(const struct tp_kernels *k, const struct row *row, size_t n
         break;
     case MXFP4_EACH:
         k->mxfp4_each_to_bf16(target, source, exponents, n, false, false);
+        break;
+    case TRANSPOSE:
+        transpose(k, row->from_bytes, n);
+        break;
+    case MULTIPLY:
+        k->multiply[row->from](target, source, n, 0.7, false, &stats);
         break;
     case COUNT:
         return k->count_not_bool(source, n);

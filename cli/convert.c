@@ -33,7 +33,7 @@ static const struct option_row rows[] = {
     OPT_FLAG(0, "resume", resume,
              "go on from what a run that was stopped has left: each block it wrote is checked and kept; without one, "
              "begin as always"),
-    OPT_CHOICE("format", "NAME", format, format_choices, NULL,
+    OPT_CHOICE("format", "NAME", format, format_choices,
                "what to write; jax: the directory that the pytree_serialization of jax.experimental loads"),
     OPT_LIST("include", "GLOB", include,
              "take only the tensors whose names match; may be given several times. '*' crosses dots"),
@@ -54,11 +54,11 @@ static const struct option_row rows[] = {
         "from there, where it is still the same"),
 
     OPT_SECTION("Values"),
-    OPT_CHOICE("precision", "DTYPE", precision, precision_choices, NULL,
+    OPT_CHOICE("precision", "DTYPE", precision, precision_choices,
                "what floating-point tensors (F64, F32, F16, BF16) become; integers, booleans and quantised tensors "
                "keep their bytes. auto: float16 for msgpack without a map, else keep"),
     OPT_LIST("keep-dtype", "GLOB", keep_dtype, "leave the dtype of these tensors as it is; may be given several times"),
-    OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices, NULL,
+    OPT_CHOICE("on-overflow", "WHAT", on_overflow, overflow_choices,
                "what to do about values too large for the new dtype: stop and list them, write the largest finite "
                "value, or write infinity"),
     OPT_FLAG(0, "compat", compat, "store dtypes that older readers do not know (some float8, float4) as uint8"),
@@ -67,7 +67,7 @@ static const struct option_row rows[] = {
     OPT_MAYBE("dequantize", "SCHEME", dequantize,
               "decode quantised weights to plain numbers, in the dtype of --precision (keep: config.json's); otherwise "
               "codes and scales are kept as they are. SCHEME overrules what config.json and the names say"),
-    OPT_CHOICE("mxfp4-layout", "AXES", mxfp4_layout, mxfp4_choices, NULL,
+    OPT_CHOICE("mxfp4-layout", "AXES", mxfp4_layout, mxfp4_choices,
                "stacked MXFP4 experts as transformers has them, [experts, in, out], or as stored"),
     OPT_FLAG(0, "mxfp4-positive-zero", mxfp4_positive_zero, "MXFP4 code 8 is +0.0; otherwise -0.0"),
     OPT_FLAG(0, "decode-f16-first", decode_f16_first,
@@ -76,10 +76,10 @@ static const struct option_row rows[] = {
 
     OPT_SECTION("Layout"),
     OPT_SIZE("shard-size", shard_size, 1000, 1000000000, "no file is larger: 1.8 (GB), 1800MB, 1.7GiB; default: 1.8"),
-    OPT_CHOICE("oversize", "WHAT", oversize, oversize_choices, NULL,
+    OPT_CHOICE("oversize", "WHAT", oversize, oversize_choices,
                "what to do about an array larger than a shard: split it over several, give it a larger file of its "
                "own, or refuse"),
-    OPT_CHOICE("tree", "SHAPE", tree, tree_choices, NULL,
+    OPT_CHOICE("tree", "SHAPE", tree, tree_choices,
                "keys: the tensors' names as they are, dicts nested at their dots, or those with lists where a level's "
                "keys are 0, 1, ..."),
     OPT_TEXT(0, "wrap", "KEYS", wrap, "put the tree under these keys, '/' between them: params/params"),
@@ -88,14 +88,14 @@ static const struct option_row rows[] = {
     OPT_FLAG(0, "zero-copy", zero_copy,
              "arrays that stay as they are refer to the source's own files, which are linked into the output: nothing "
              "is copied"),
-    OPT_CHOICE("link", "HOW", link, link_choices, NULL,
+    OPT_CHOICE("link", "HOW", link, link_choices,
                "with --zero-copy: hard links, else symbolic ones; one of these; copies; or write beside the originals"),
     OPT_TEXT(0, "min-chunk", "SIZE", min_chunk,
              "with --zero-copy: an array in smaller chunks than this is copied after all; default: 256KiB, 0: none"),
     OPT_SIZE("chunk-bytes", chunk_bytes, 1024, 1, "no chunk is larger, where the shape allows it; default: 32MiB"),
     OPT_TEXT(0, "step", "N", step, "write OUTPUT/N/ITEM, as a CheckpointManager keeps checkpoints"),
     OPT_TEXT(0, "item", "NAME", item, "the item's name; with --step, default: default"),
-    OPT_CHOICE("orbax-layout", "V", orbax_layout, orbax_choices, NULL,
+    OPT_CHOICE("orbax-layout", "V", orbax_layout, orbax_choices,
                "the folder that Orbax's first API writes, or the one of its v1"),
     OPT_FLAG(0, "zarr3", zarr3, "zarr v3 metadata; otherwise v2, which every reader knows"),
     OPT_FLAG(0, "no-ocdbt", no_ocdbt, "plain zarr: a file for each chunk, no database"),

@@ -135,9 +135,7 @@ static bool set_choice(const struct option_row *row, void *member, const char *t
     nearest_init(&near, text);
     for (size_t i = 0; row->choices[i]; i++)
         nearest_consider(&near, row->choices[i]);
-    if (row->planned && row->planned[choice_find(row->planned, text)])
-        print_usage_error("--%s %s is not in this version; there is: %s", row->name, text, there_is);
-    else if (near.best[0])
+    if (near.best[0])
         print_usage_error("--%s '%s' is not one of %s; did you mean '%s'?", row->name, text_name(text).s, there_is,
                           near.best[0]);
     else

@@ -39,7 +39,6 @@ struct option_row {
     size_t offset;              /* of the member in the command's arguments */
     const char *help;           /* NULL: hidden */
     const char *const *choices; /* ends with NULL */
-    const char *const *planned; /* choices of later versions, to be refused by name; ends with NULL */
     uint64_t min, max;
     uint64_t bare_unit; /* SIZE: what a number without a unit counts; 0: the unit must be there */
 };
@@ -66,33 +65,33 @@ struct command {
     {                                           \
         .kind = OPTION_SECTION, .name = heading \
     }
-#define OPT_FLAG(short_, long_, member, text)                                   \
-    {                                                                           \
-        OPTION_FLAG, short_, long_, NULL, AT(member), text, NULL, NULL, 0, 0, 0 \
+#define OPT_FLAG(short_, long_, member, text)                             \
+    {                                                                     \
+        OPTION_FLAG, short_, long_, NULL, AT(member), text, NULL, 0, 0, 0 \
     }
-#define OPT_TEXT(short_, long_, what, member, text)                             \
-    {                                                                           \
-        OPTION_TEXT, short_, long_, what, AT(member), text, NULL, NULL, 0, 0, 0 \
+#define OPT_TEXT(short_, long_, what, member, text)                       \
+    {                                                                     \
+        OPTION_TEXT, short_, long_, what, AT(member), text, NULL, 0, 0, 0 \
     }
-#define OPT_MAYBE(long_, what, member, text)                                \
-    {                                                                       \
-        OPTION_MAYBE, 0, long_, what, AT(member), text, NULL, NULL, 0, 0, 0 \
+#define OPT_MAYBE(long_, what, member, text)                          \
+    {                                                                 \
+        OPTION_MAYBE, 0, long_, what, AT(member), text, NULL, 0, 0, 0 \
     }
-#define OPT_LIST(long_, what, member, text)                                \
-    {                                                                      \
-        OPTION_LIST, 0, long_, what, AT(member), text, NULL, NULL, 0, 0, 0 \
+#define OPT_LIST(long_, what, member, text)                          \
+    {                                                                \
+        OPTION_LIST, 0, long_, what, AT(member), text, NULL, 0, 0, 0 \
     }
-#define OPT_CHOICE(long_, what, member, choices, planned, text)                    \
-    {                                                                              \
-        OPTION_CHOICE, 0, long_, what, AT(member), text, choices, planned, 0, 0, 0 \
+#define OPT_CHOICE(long_, what, member, choices, text)                    \
+    {                                                                     \
+        OPTION_CHOICE, 0, long_, what, AT(member), text, choices, 0, 0, 0 \
     }
-#define OPT_NUMBER(long_, member, least, most, text)                               \
-    {                                                                              \
-        OPTION_NUMBER, 0, long_, "N", AT(member), text, NULL, NULL, least, most, 0 \
+#define OPT_NUMBER(long_, member, least, most, text)                         \
+    {                                                                        \
+        OPTION_NUMBER, 0, long_, "N", AT(member), text, NULL, least, most, 0 \
     }
-#define OPT_SIZE(long_, member, least, bare, text)                                  \
-    {                                                                               \
-        OPTION_SIZE, 0, long_, "SIZE", AT(member), text, NULL, NULL, least, 0, bare \
+#define OPT_SIZE(long_, member, least, bare, text)                            \
+    {                                                                         \
+        OPTION_SIZE, 0, long_, "SIZE", AT(member), text, NULL, least, 0, bare \
     }
 #define OPT_END            \
     {                      \
@@ -113,7 +112,7 @@ struct command {
         "use slower instructions than this CPU has (scalar, avx2, avx512, neon); the bytes are the same. Also by " \
         "the environment variable TENSORPORT_CPU")
 #define OPT_PROGRESS                                                                                                  \
-    OPT_CHOICE("progress", "WHEN", progress, progress_choices, NULL,                                                  \
+    OPT_CHOICE("progress", "WHEN", progress, progress_choices,                                                        \
                "what to show on standard error: a bar on a terminal and elsewhere a line every ten seconds; the bar " \
                "in any case; nothing; or JSON, one object a line")
 #define OPT_QUIET OPT_FLAG('q', "quiet", quiet, "say nothing but warnings, errors and differences")

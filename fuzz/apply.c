@@ -138,11 +138,8 @@ static bool apply(struct tp_map_result *result, const struct tp_map *map, const 
                   const struct tp_map_source *sources, size_t count)
 {
     struct tp_error err = {.code = TP_OK};
-    struct tp_map_question question = {.map = map,
-                                       .config = config,
-                                       .sources = sources,
-                                       .source_count = count,
-                                       .precision = TP_DTYPE_NONE};
+    struct tp_map_question question = {
+        .map = map, .config = config, .sources = sources, .source_count = count, .precision = TP_DTYPE_NONE};
     enum tp_status status = tp_map_apply(result, &question, &err);
     if (status) {
         FUZZ_CHECK(status == TP_ERR_LIMIT);

@@ -22,12 +22,11 @@ struct args {
 #define AT(member) offsetof(struct args, member)
 
 static const char *const choices[] = {"float16", "float32", "keep", NULL};
-static const char *const planned[] = {"orbax", NULL};
 static const struct option_row rows[] = {
     OPT_SECTION("Files"),
     OPT_TEXT('i', "input", "PATH", input, "in"),
     OPT_TEXT('o', "output", "FOLDER", output, "out"),
-    OPT_CHOICE("precision", "TYPE", choice, choices, planned, "a type"),
+    OPT_CHOICE("precision", "TYPE", choice, choices, "a type"),
     OPT_MAYBE("dequantize", "SCHEME", scheme, "decode"),
     OPT_LIST("include", "GLOB", globs, "names"),
     OPT_SIZE("shard-size", size, 1000, 1000000000, "a size"),

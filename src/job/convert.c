@@ -245,7 +245,8 @@ static enum tp_status use_original(struct tp_conversion *cv, struct tp_error *er
     const struct tp_convert_options *o = &cv->options;
     if (!o->map || !o->reverse || o->format != TP_OUTPUT_SAFETENSORS)
         return tp_fail(err, TP_ERR_USAGE, "an original is of use for the way back of a map, to safetensors");
-    enum tp_status st = tp_checkpoint_open(&cv->original, o->original, &(struct tp_open_options){.ignore_index = false}, err);
+    enum tp_status st =
+        tp_checkpoint_open(&cv->original, o->original, &(struct tp_open_options){.ignore_index = false}, err);
     return st ? st : tp_original_use(&cv->plan, cv->original, o, err);
 }
 

@@ -145,8 +145,8 @@ static enum tp_status note(struct original *o)
         ok = ok && tp_list_add(notes, "%zu arrays: calculated back, their originals have another dtype or shape",
                                o->other_count);
     if (o->added_count > 0)
-        ok = ok &&
-             tp_list_add(notes, "%zu tensors that the map leaves out are taken from the original", o->added_count);
+        ok =
+            ok && tp_list_add(notes, "%zu tensors that the map leaves out are taken from the original", o->added_count);
     return ok ? TP_OK : tp_fail_nomem(o->err);
 }
 

@@ -625,10 +625,10 @@ static enum tp_status verify(struct tp_verifying *v)
     if (!st && v->options->source)
         st = derive(v);
     if (!st && !v->options->quick)
-        st = tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes,
-                            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v),
-                                                     tp_tile_memory_wanted(&v->plan)},
-                            v->err);
+        st = tp_budget_plan(
+            &v->budget, v->options->workers, v->options->max_memory_bytes,
+            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v), tp_tile_memory_wanted(&v->plan)},
+            v->err);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

@@ -34,8 +34,8 @@ struct tp_verifying {
     struct tp_checkpoint *original; /* of the way back of a map, or NULL */
     struct tp_checkpoint *model, *source;
     struct tp_convert_options by_map; /* no manifest, but a map: what it says of the conversion */
-    struct tp_plan plan;    /* the model's arrays where they lie, made from the source when there is one */
-    uint32_t *array_tensor; /* by array of the plan: the model's tensor */
+    struct tp_plan plan;              /* the model's arrays where they lie, made from the source when there is one */
+    uint32_t *array_tensor;           /* by array of the plan: the model's tensor */
     struct tp_digest *digests;
 
     bool is_store;    /* its arrays lie in chunks of a zarr store: orbax, jax-pytree */

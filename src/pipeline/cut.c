@@ -102,7 +102,7 @@ void tp_box_walk_begin(struct tp_box_walk *walk, const struct tp_view *view, uin
 static void next_inside(struct tp_box_walk *walk, struct tp_range_box *box)
 {
     const struct tp_view *v = walk->view;
-    uint64_t radix[TP_GRID_RANK_MAX], end = walk->cuts[walk->part + 1];
+    uint64_t radix[TP_GRID_RANK_MAX] = {0}, end = walk->cuts[walk->part + 1];
     unsigned digits = v->rank - 1 - walk->level, level;
     for (unsigned i = 0; i < digits; i++)
         radix[i] = v->length[v->rank - 1 - i];

@@ -60,7 +60,7 @@ struct tp_array {
     const uint64_t *shape;
     const struct tp_piece *pieces;
     const struct tp_restore *restore; /* or NULL */
-    const struct tp_grid *grid; /* NULL: its extents are flat ranges; else each is a chunk */
+    const struct tp_grid *grid;       /* NULL: its extents are flat ranges; else each is a chunk */
     uint64_t elem_count;
     uint64_t fill;        /* the bytes of one element, little-endian; a constant is nothing but a hole */
     uint64_t list_levels; /* bit d: key d is the index of a list, where the format knows lists */

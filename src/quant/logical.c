@@ -17,8 +17,8 @@ enum tp_status tp_logical_read(struct tp_reader_state *state, const struct tp_lo
     const struct tp_checkpoint *ck = logical->ck ? logical->ck : state->ck;
     bool is_bytes_of_codes = tp_dtype_bits((enum tp_dtype)t->dtype) < 8 && logical->dtype == TP_U8;
     if (is_bytes_of_codes) /* F4 and F6 are only ever met in safetensors, in one extent */
-        return tp_checkpoint_read_at(ck, t->extents[0].file, dst, (size_t)count,
-                                     t->extents[0].offset_bytes + first, err);
+        return tp_checkpoint_read_at(ck, t->extents[0].file, dst, (size_t)count, t->extents[0].offset_bytes + first,
+                                     err);
     if (t->chunks)
         return tp_chunks_read(state->chunks, ck, t, first, count, dst, err);
     return tp_tensor_read(ck, t, first, count, dst, err);

@@ -68,7 +68,7 @@ def outcome(order: str, code: int, stdout: str, stderr: str, report: Path) -> Ou
     return Outcome(order, code, stdout, stderr, where, calls)
 
 
-def run_with(order: str, *arguments: object, only: str = "", timeout: float = 60) -> Outcome:
+def run_with(order: str, *arguments: object, only: str = "", timeout: float = 120) -> Outcome:
     """Run the command to its end; one that hangs fails the test."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"

@@ -88,7 +88,7 @@ class Job:
 MSGPACK = ("--shard-size", "8KB")
 SAFETENSORS = ("--format", "safetensors", "--precision", "float16")
 ORBAX = ("--format", "orbax")
-READING = tuple(name for name in FAULTS if name.startswith(("alloc", "read", "open", "close", "stat", "list")))
+READING = tuple(name for name in FAULTS if name.split(":")[0] in ("alloc", "read", "open", "close", "stat", "list"))
 THREADS = tuple(name for name in FAULTS if name.startswith("thread"))
 JOBS = {
     "msgpack": Job(MSGPACK),

@@ -94,7 +94,11 @@ def calculate(job):
     ids = np.load(job["ids"])
     mesh = jax.sharding.Mesh(maxtext_utils.create_device_mesh(config), config.mesh_axes)
     model = models.transformer_as_linen(config, mesh, quant=None, model_mode=MODEL_MODE_TRAIN)
-    wanted = nn.unbox(maxtext_utils.get_abstract_param(model, config))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    wanted = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        nn.unbox(maxtext_utils.get_abstract_param(model, config)),
+    )
     params = checkpointing.load_params_from_path(job["params"], wanted, config.checkpoint_storage_concurrent_gb)
     positions = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape)
     with mesh, nn.logical_axis_rules(config.logical_axis_rules):

@@ -53,9 +53,11 @@ static inline void case_source(struct map_case *c, const char *name, const char 
     assert_true(at < MAP_CASE_SOURCES);
     struct tp_map_source *s = &c->sources[at];
     size_t dtype_len = strcspn(what, " ");
-    snprintf(c->names[at], sizeof c->names[at], "%s", name);
+    size_t name_len = strlen(name);
+    assert_true(name_len < sizeof c->names[at]);
+    memcpy(c->names[at], name, name_len + 1);
     *s = (struct tp_map_source){.name = c->names[at], .file = "model.safetensors", .shape = c->shapes[at]};
-    s->name_len = (uint16_t)strlen(c->names[at]);
+    s->name_len = (uint16_t)name_len;
     s->dtype = (uint8_t)tp_dtype_from_name(what, dtype_len);
     assert_int_not_equal(s->dtype, TP_DTYPE_NONE);
     for (const char *p = what + dtype_len; *p == ' ';) {

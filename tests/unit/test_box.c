@@ -264,6 +264,46 @@ static void what_is_no_box_is_said_so(void **state)
     assert_false(tp_box_gather(&g, &a, 0));
 }
 
+/* Of so many pieces none is looked for one by one: stacks along inner axes, and slices of one axis that alternate. */
+static void each_of_many_pieces_is_found(void **state)
+{
+    (void)state;
+    enum { OUTER = 5, FIRST = 12, SECOND = 9, INNER = 4, STACK = FIRST * SECOND };
+    static const uint64_t stacked[] = {OUTER, FIRST, SECOND, INNER}, merged[] = {OUTER, STACK * INNER};
+    struct tp_piece pieces[STACK];
+    struct tp_axis axes[STACK][2];
+    for (unsigned i = 0; i < STACK; i++) {
+        axes[i][0] = (struct tp_axis){OUTER, INNER, STACK * INNER};
+        axes[i][1] = (struct tp_axis){INNER, 1, STACK};
+        pieces[i] = (struct tp_piece){
+            .logical = i, .axes = axes[i], .axis_count = 1, .run_elems = INNER, .dst_first = i * (uint64_t)INNER};
+    }
+    struct tp_array a = {.shape = stacked, .rank = 4, .elem_count = OUTER * STACK * INNER};
+    struct tp_run run;
+    a.pieces = pieces;
+    a.piece_count = STACK;
+    for (uint64_t e = 0; e < a.elem_count; e++) {
+        assert_true(tp_array_run_at(&a, e, 100, &run));
+        assert_int_equal(run.piece->logical, e / INNER % STACK);
+        assert_int_equal(run.src_elem, e / (STACK * INNER) * INNER + e % INNER);
+        assert_int_equal(run.elem_count, INNER - e % INNER);
+    }
+    for (unsigned i = 0; i < STACK; i++) { /* the stack inside its merged axis */
+        pieces[i].dst_first = i;
+        pieces[i].axis_count = 2;
+        pieces[i].run_elems = 1;
+    }
+    a.shape = merged;
+    a.rank = 2;
+    for (uint64_t e = 0; e < a.elem_count; e++) {
+        assert_true(tp_array_run_at(&a, e, 100, &run));
+        assert_int_equal(run.piece->logical, e % STACK);
+        assert_int_equal(run.src_elem, e / STACK);
+        assert_int_equal(run.elem_count, 1);
+    }
+    assert_false(tp_array_run_at(&a, a.elem_count, 1, &run));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -272,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_straight_copy_is_one_loop),
         cmocka_unit_test(a_number_is_a_chunk_without_loops),
         cmocka_unit_test(what_is_no_box_is_said_so),
+        cmocka_unit_test(each_of_many_pieces_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

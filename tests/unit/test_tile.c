@@ -721,6 +721,48 @@ static void blocks_end_where_they_will(void **state)
     free_scene(&s);
 }
 
+static bool never(void *user)
+{
+    (void)user;
+    return false;
+}
+
+/* Every other element, read over the gaps into memory of just the size that is said. */
+static void what_is_read_stays_in_its_memory(void **state)
+{
+    (void)state;
+    static struct scene s;
+    srand(17);
+    make_transposed(&s, TP_F32, TP_BF16, 30, 50);
+    for (size_t raw = 4; raw < 400; raw += 12) {
+        size_t size = 16 + raw, alloc = tp_stage_alloc_bytes(size);
+        struct tp_reader_state reader = {.ck = s.source.ck, .kernels = &s.kernels};
+        struct tp_result seen;
+        struct tp_stage stage = {malloc(alloc), malloc(alloc), size, malloc(raw), raw};
+        struct tp_gathering g = {
+            .reader = &reader, .logical = s.logicals, .stage = stage, .seen = &seen, .is_stopped = never};
+        struct tp_cut cut = {.src_first = 7, .elem_count = 240, .loop_count = 2};
+        uint8_t *got = malloc(480), want[2];
+        struct tp_error err = {.code = TP_OK};
+        cut.loops[0] = (struct tp_axis){3, 311, 80};
+        cut.loops[1] = (struct tp_axis){80, 2, 1};
+        tp_result_init(&seen);
+        assert_int_equal(tp_values_of(&g.values, &s.array, s.pieces, &s.kernels, false, &err), TP_OK);
+        assert_int_equal(tp_gather(&g, &cut, got, &err), TP_OK);
+        for (unsigned i = 0; i < 240; i++) {
+            size_t from = 7 + i / 80 * 311 + i % 80 * 2;
+            tp_result_init(&s.expected_result);
+            expect_one(&s, s.pieces, s.source.bytes[0] + 4 * from, want);
+            assert_memory_equal(got + 2 * (size_t)i, want, 2);
+        }
+        free(stage.source);
+        free(stage.result);
+        free(stage.raw);
+        free(got);
+    }
+    free_scene(&s);
+}
+
 /* Nothing is written any more once an overflow is found, but all of them are counted. */
 static void overflow_is_counted_to_the_end(void **state)
 {
@@ -816,6 +858,7 @@ int main(void)
         cmocka_unit_test(a_source_in_chunks_is_gathered),
         cmocka_unit_test(a_decoded_source_is_gathered),
         cmocka_unit_test(blocks_end_where_they_will),
+        cmocka_unit_test(what_is_read_stays_in_its_memory),
         cmocka_unit_test(overflow_is_counted_to_the_end),
         cmocka_unit_test(a_constant_is_all_fill),
         cmocka_unit_test(a_budget_is_never_exceeded),
