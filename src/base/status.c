@@ -96,6 +96,15 @@ enum tp_status tp_err_tensor(struct tp_error *err, enum tp_status status, const 
     return status;
 }
 
+void tp_err_finding(struct tp_error *err, const char *code)
+{
+    char message[sizeof err->message];
+    if (!err)
+        return;
+    memcpy(message, err->message, sizeof message);
+    snprintf(err->message, sizeof err->message, "%.8s %.*s", code, (int)sizeof message - 10, message);
+}
+
 enum tp_status tp_err_hint(struct tp_error *err, enum tp_status status, const char *fmt, ...)
 {
     if (err) {

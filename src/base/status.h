@@ -22,6 +22,8 @@ enum tp_status tp_fail_nomem(struct tp_error *err);
  * they take the status back): `return tp_err_path(err, status, path)`. */
 enum tp_status tp_err_path(struct tp_error *err, enum tp_status status, const char *path);
 enum tp_status tp_err_tensor(struct tp_error *err, enum tp_status status, const char *name, size_t len);
+/* The message begins with the code of a map's finding. */
+void tp_err_finding(struct tp_error *err, const char *code);
 enum tp_status tp_err_hint(struct tp_error *err, enum tp_status status, const char *fmt, ...) TP_PRINTF(3, 4);
 
 #endif

@@ -240,6 +240,15 @@ static enum tp_status choose_output(struct tp_conversion *cv, struct tp_error *e
     return st;
 }
 
+static enum tp_status check_sames(const struct tp_conversion *cv, struct tp_error *err)
+{
+    const struct tp_plan *plan = &cv->plan;
+    enum tp_status st = tp_sames_check(plan->logicals, plan->sames, plan->same_count, cv->source, err);
+    if (st == TP_ERR_FORMAT)
+        tp_err_finding(err, "E13");
+    return st;
+}
+
 static enum tp_status use_original(struct tp_conversion *cv, struct tp_error *err)
 {
     const struct tp_convert_options *o = &cv->options;
@@ -269,6 +278,8 @@ static enum tp_status prepare(struct tp_conversion *cv, struct tp_error *err)
         st = tp_plan_build(&cv->plan, cv->source, o, cv->format->traits, err);
     if (!st && o->original)
         st = use_original(cv, err);
+    if (!st)
+        st = check_sames(cv, err);
     if (!st)
         st = tp_budget_plan(&cv->budget, o->workers, o->max_memory_bytes,
                             (struct tp_scratch_wish){cv->plan.decoded_count > 0,
@@ -722,8 +733,6 @@ enum tp_status tp_conversion_run(struct tp_conversion *cv, struct tp_convert_rep
     if (!cv->plan.source)
         return tp_fail(err, TP_ERR_USAGE, "this conversion has run already");
     enum tp_status st = check_space(cv, err);
-    if (!st)
-        st = tp_sames_check(cv, err);
     if (!st)
         st = tp_outdir_begin(&cv->outdir, err);
     if (st)

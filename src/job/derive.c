@@ -10,6 +10,7 @@
 #include "checkpoint/describe.h"
 #include "checkpoint/name_index.h"
 #include "job/original.h"
+#include "job/sames.h"
 
 /* What the source would become: with a manifest what it was made into, else the source's tensors as they are. Arrays
  * are looked up by their keys joined with dots, which is what a reader of the output calls them. */
@@ -250,6 +251,21 @@ static enum tp_status say_unfit(struct tp_derive *d, const struct tp_error *why)
     return d->differ(d->user, text);
 }
 
+/* What the map left out for being the same as something must still be. */
+static enum tp_status check_sames(struct tp_derive *d, const struct expected *x, struct tp_error *err)
+{
+    struct tp_error why;
+    char text[1400];
+    enum tp_status st = tp_sames_check(x->plan.logicals, x->plan.sames, x->plan.same_count, d->source, &why);
+    if (st == TP_ERR_FORMAT) {
+        snprintf(text, sizeof text, "%s%s%.1000s", why.tensor, why.tensor[0] ? ": " : "", why.message);
+        return d->differ(d->user, text);
+    }
+    if (st && err)
+        *err = why;
+    return st;
+}
+
 enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
 {
     static const struct tp_convert_options as_they_are = {.precision = TP_PRECISION_KEEP};
@@ -265,7 +281,9 @@ enum tp_status tp_derive(struct tp_derive *d, struct tp_error *err)
     }
     if (st)
         return say_unfit(d, &why);
-    st = index_names(&x, err);
+    st = check_sames(d, &x, err);
+    if (!st)
+        st = index_names(&x, err);
     if (!st)
         st = derive_all(d, &x, err);
     tp_name_index_release(&x.names);

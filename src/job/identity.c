@@ -73,6 +73,26 @@ static enum tp_status add_sources(struct text *t, const struct tp_conversion *cv
     return st;
 }
 
+/* A map takes numbers from there. */
+static enum tp_status add_config(struct text *t, const struct tp_conversion *cv, struct tp_hasher *h,
+                                 struct tp_error *err)
+{
+    char *config = NULL, hex[TP_DIGEST_HEX];
+    size_t len = 0;
+    if (!cv->options.map)
+        return TP_OK;
+    enum tp_status st = tp_checkpoint_config_text(cv->source, &config, &len, err);
+    if (!st) {
+        tp_hasher_reset(h);
+        tp_hasher_update(h, config ? config : "", len);
+        struct tp_digest digest = tp_hasher_digest(h);
+        tp_digest_print(hex, &digest);
+        st = add_line(t, err, "config.json %s", config ? hex : "absent");
+    }
+    free(config);
+    return st;
+}
+
 /* What else is read: its values are compared, so size and time are enough. */
 static enum tp_status add_original(struct text *t, const struct tp_conversion *cv, struct tp_error *err)
 {
@@ -127,6 +147,8 @@ enum tp_status tp_identity_make(char **text, struct tp_digest *digest, const str
         st = add_sources(&t, cv, err);
     if (!st)
         st = add_original(&t, cv, err);
+    if (!st)
+        st = add_config(&t, cv, h, err);
     if (!st) {
         tp_hasher_reset(h);
         hash_layout(h, &cv->plan);

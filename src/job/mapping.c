@@ -2,6 +2,8 @@
 /* What a map makes of a checkpoint, to be looked at: the rows of `tensorport map check` and `explain`. */
 #include "job/mapping.h"
 
+#include "job/sames.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +16,37 @@
 
 /* Weights that cannot be decoded because parts of them are missing are a fault of the checkpoint, like any other that a
  * map finds. */
+static void refuse(struct tp_mapping *m, const char *code, const struct tp_error *why)
+{
+    m->refused_code = code;
+    snprintf(m->refused, sizeof m->refused, "%s%s%s", why->tensor, *why->tensor ? ": " : "", why->message);
+}
+
+/* The one thing that values tell: what is left out for being the same as something. */
+static enum tp_status check_sames(struct tp_mapping *m, struct tp_error *err)
+{
+    const struct tp_map_result *r = &m->mapped.result;
+    enum tp_status st = TP_OK;
+    for (size_t i = 0; i < r->same_count && r->error_count == 0 && !m->refused_code && !st; i++) {
+        struct tp_error why = {.code = TP_OK};
+        struct tp_same same = {r->sames[i].source, r->sames[i].other};
+        st = tp_sames_check(m->logicals, &same, 1, m->ck, &why);
+        if (st == TP_ERR_FORMAT) {
+            refuse(m, "E13", &why);
+            st = TP_OK;
+        } else if (st && err) {
+            *err = why;
+        }
+    }
+    return st;
+}
+
 static enum tp_status list_sources(struct tp_mapping *m, const struct tp_convert_options *options, struct tp_error *err)
 {
     struct tp_error why = {.code = TP_OK};
     enum tp_status st = tp_logicals_build(&m->logicals, &m->logical_count, &m->arena, &m->notes, m->ck, options, &why);
     if (st == TP_ERR_FORMAT) {
-        snprintf(m->undecodable, sizeof m->undecodable, "%s%s%s", why.tensor, *why.tensor ? ": " : "", why.message);
+        refuse(m, "E12", &why);
         return TP_OK;
     }
     if (st && err)
@@ -36,9 +63,11 @@ static enum tp_status make(struct tp_mapping *m, const struct tp_mapping_options
         st = tp_tree_file_read(&m->expected, &m->expected_count, &m->arena, wish->against, err);
     if (!st)
         st = list_sources(m, &options, err);
-    if (!st && !*m->undecodable)
+    if (!st && !m->refused_code)
         st = tp_mapped_make(&m->mapped, m->ck, m->logicals, m->logical_count, &options, m->expected, m->expected_count,
                             err);
+    if (!st)
+        st = check_sames(m, err);
     m->applied = wish->reverse ? m->mapped.inverse : m->map;
     return st;
 }
@@ -76,15 +105,15 @@ void tp_mapping_free(struct tp_mapping *m)
 
 uint32_t tp_mapping_finding_count(const struct tp_mapping *m)
 {
-    return (*m->undecodable ? 1u : 0u) + (uint32_t)m->mapped.result.error_count +
+    return (m->refused_code ? 1u : 0u) + (uint32_t)m->mapped.result.error_count +
            (uint32_t)m->mapped.result.warning_count;
 }
 
 void tp_mapping_finding_at(const struct tp_mapping *m, uint32_t index, struct tp_mapping_finding *out)
 {
     const struct tp_map_result *r = &m->mapped.result;
-    if (*m->undecodable) {
-        *out = (struct tp_mapping_finding){"E12", m->undecodable, true};
+    if (m->refused_code && index-- == 0) {
+        *out = (struct tp_mapping_finding){m->refused_code, m->refused, true};
         return;
     }
     bool is_error = index < r->error_count;
@@ -96,7 +125,7 @@ void tp_mapping_finding_at(const struct tp_mapping *m, uint32_t index, struct tp
 
 uint32_t tp_mapping_target_count(const struct tp_mapping *m)
 {
-    return m->mapped.result.error_count || *m->undecodable ? 0 : (uint32_t)m->mapped.result.target_count;
+    return m->mapped.result.error_count || m->refused_code ? 0 : (uint32_t)m->mapped.result.target_count;
 }
 
 /* An inverse's rules are those of the map, less some: the place of the same one. */

@@ -20,7 +20,8 @@ struct tp_mapping {
     struct tp_map_expected *expected;
     size_t expected_count;
     struct tp_mapped mapped;
-    char undecodable[4096]; /* E12: why the sources could not even be listed; "": they could */
+    const char *refused_code; /* E12, E13: what more than names and shapes told; or NULL */
+    char refused[4096];       /* why */
 
     /* what the last call gave away */
     char path[TP_NAME_MAX_BYTES + 1];

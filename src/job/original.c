@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "plan/builder.h"
 #include "plan/mapped.h"
 
 /* What the original is to the map: its logical tensors, and which of them the map dropped. */
@@ -15,7 +16,8 @@ struct original {
     struct tp_logical *logicals;
     size_t count;
     struct tp_mapped mapped;
-    size_t restored_count, other_count, added_count;
+    size_t restored_count, other_count, added_count, skipped_count;
+    enum tp_dtype precision; /* that floats become, or TP_DTYPE_NONE */
     struct tp_error *err;
 };
 
@@ -89,6 +91,9 @@ static bool is_made(const struct tp_plan *plan, const struct tp_logical *l)
 static enum tp_status add_array(struct original *o, const struct tp_logical *l)
 {
     struct tp_plan *plan = o->plan;
+    bool casts = tp_dtype_class((enum tp_dtype)l->dtype) == TP_CLASS_FLOAT && o->precision != TP_DTYPE_NONE &&
+                 o->precision != (enum tp_dtype)l->dtype;
+    enum tp_dtype dtype = casts ? o->precision : (enum tp_dtype)l->dtype;
     struct tp_array *arrays = realloc(plan->arrays, (plan->array_count + 1) * sizeof *arrays);
     plan->arrays = arrays ? arrays : plan->arrays;
     struct tp_logical *logicals = realloc(plan->logicals, (plan->logical_count + 1) * sizeof *logicals);
@@ -99,14 +104,14 @@ static enum tp_status add_array(struct original *o, const struct tp_logical *l)
     *piece = (struct tp_piece){.logical = (uint32_t)plan->logical_count,
                                .run_elems = l->tensor->elem_count,
                                .source_dtype = l->dtype,
-                               .op = TP_OP_COPY};
+                               .op = casts ? TP_OP_CAST : TP_OP_COPY};
     logicals[plan->logical_count] = *l;
     logicals[plan->logical_count++].ck = o->ck;
     arrays[plan->array_count++] = (struct tp_array){.path = l->tensor->name,
                                                     .path_len = l->tensor->name_len,
                                                     .shape = l->tensor->shape,
                                                     .rank = l->tensor->rank,
-                                                    .dtype = l->dtype,
+                                                    .dtype = (uint8_t)dtype,
                                                     .elem_count = l->tensor->elem_count,
                                                     .pieces = piece,
                                                     .piece_count = 1,
@@ -114,21 +119,32 @@ static enum tp_status add_array(struct original *o, const struct tp_logical *l)
                                                     .result = TP_NONE,
                                                     .group = TP_NO_GROUP,
                                                     .view = TP_DTYPE_NONE};
-    plan->payload_bytes += l->tensor->size_bytes;
+    tp_plan_count_array(plan, &arrays[plan->array_count - 1]);
     plan->read_bytes += l->tensor->size_bytes;
     o->added_count++;
     return TP_OK;
 }
 
+static enum tp_status add_one(struct original *o, uint32_t source)
+{
+    const struct tp_logical *l = &o->logicals[source];
+    if (is_made(o->plan, l))
+        return TP_OK;
+    if (!l->decoded && is_plain(l->tensor))
+        return add_array(o, l);
+    o->skipped_count++;
+    return TP_OK;
+}
+
+/* What rules drop, and what was left out for being the same as something. */
 static enum tp_status add_dropped(struct original *o)
 {
     const struct tp_map_result *r = &o->mapped.result;
     enum tp_status st = TP_OK;
-    for (size_t i = 0; i < r->dropped_count && !st; i++) {
-        const struct tp_logical *l = &o->logicals[r->dropped[i]];
-        if (!l->decoded && is_plain(l->tensor) && !is_made(o->plan, l))
-            st = add_array(o, l);
-    }
+    for (size_t i = 0; i < r->dropped_count && !st; i++)
+        st = add_one(o, r->dropped[i]);
+    for (size_t i = 0; i < r->same_count && !st; i++)
+        st = add_one(o, r->sames[i].source);
     return st;
 }
 
@@ -147,18 +163,27 @@ static enum tp_status note(struct original *o)
     if (o->added_count > 0)
         ok =
             ok && tp_list_add(notes, "%zu tensors that the map leaves out are taken from the original", o->added_count);
+    if (o->skipped_count > 0)
+        ok = ok && tp_list_add(notes, "%zu quantised tensors that the map leaves out stay left out", o->skipped_count);
     return ok ? TP_OK : tp_fail_nomem(o->err);
 }
+
+static const uint8_t dtype_of_precision[] = {[TP_PRECISION_FLOAT16] = TP_F16,
+                                             [TP_PRECISION_FLOAT32] = TP_F32,
+                                             [TP_PRECISION_BFLOAT16] = TP_BF16,
+                                             [TP_PRECISION_KEEP] = TP_DTYPE_NONE};
 
 enum tp_status tp_original_use(struct tp_plan *plan, const struct tp_checkpoint *original,
                                const struct tp_convert_options *options, struct tp_error *err)
 {
     struct original o = {.plan = plan, .ck = original, .err = err};
+    bool is_choice = options->include.count > 0 || options->exclude.count > 0; /* then nothing more is wanted */
+    o.precision = (enum tp_dtype)dtype_of_precision[options->precision];
     enum tp_status st = apply_map(&o, options);
     for (size_t i = 0; i < plan->array_count && !st; i++)
         if (plan->arrays[i].piece_count > 0 && plan->arrays[i].pieces[0].arithmetic)
             st = restore_array(&o, &plan->arrays[i]);
-    if (!st)
+    if (!st && !is_choice)
         st = add_dropped(&o);
     if (!st)
         st = note(&o);

@@ -20,11 +20,11 @@ struct side {
     uint8_t *bytes; /* WINDOW_BYTES */
 };
 
-static bool open_side(struct side *s, const struct tp_conversion *cv, uint32_t logical)
+static bool open_side(struct side *s, const struct tp_logical *logical, const struct tp_checkpoint *ck,
+                      const struct tp_kernels *kernels)
 {
-    *s = (struct side){.logical = &cv->plan.logicals[logical],
-                       .reader = {.ck = cv->source, .kernels = &cv->kernels},
-                       .bytes = malloc(WINDOW_BYTES)};
+    *s = (struct side){
+        .logical = logical, .reader = {.ck = ck, .kernels = kernels}, .bytes = malloc(WINDOW_BYTES)};
     if (!s->logical->decoded)
         return s->bytes != NULL;
     s->reader.scratch.size_bytes = SCRATCH_BYTES;
@@ -43,7 +43,7 @@ static enum tp_status differ(const struct side *a, const struct side *b, const c
 {
     char other[TP_NAME_TEXT];
     tp_describe_name(other, tp_logical_name(b->logical), tp_logical_name_len(b->logical));
-    tp_fail(err, TP_ERR_FORMAT, "E13: the map leaves it out because it is the same as '%s', but %s", other, what);
+    tp_fail(err, TP_ERR_FORMAT, "the map leaves it out because it is the same as '%s', but %s", other, what);
     tp_err_tensor(err, TP_ERR_FORMAT, tp_logical_name(a->logical), tp_logical_name_len(a->logical));
     return tp_err_hint(err, TP_ERR_FORMAT, "a rule that writes it, or `drop`, would be right for this model");
 }
@@ -90,13 +90,16 @@ static enum tp_status compare(struct side *a, struct side *b, struct tp_error *e
     return TP_OK;
 }
 
-enum tp_status tp_sames_check(const struct tp_conversion *cv, struct tp_error *err)
+enum tp_status tp_sames_check(const struct tp_logical *logicals, const struct tp_same *sames, size_t count,
+                              const struct tp_checkpoint *ck, struct tp_error *err)
 {
+    struct tp_kernels kernels;
     enum tp_status st = TP_OK;
-    for (size_t i = 0; i < cv->plan.same_count && !st; i++) {
+    tp_kernels_init(&kernels, NULL);
+    for (size_t i = 0; i < count && !st; i++) {
         struct side a, b;
-        bool ok = open_side(&a, cv, cv->plan.sames[i].logical);
-        ok = open_side(&b, cv, cv->plan.sames[i].other) && ok;
+        bool ok = open_side(&a, &logicals[sames[i].logical], ck, &kernels);
+        ok = open_side(&b, &logicals[sames[i].other], ck, &kernels) && ok;
         st = ok ? compare(&a, &b, err) : tp_fail_nomem(err);
         close_side(&a);
         close_side(&b);

@@ -56,6 +56,70 @@ static void add_warnings(struct tp_map_work *w)
 
 /* ---- the steps ---- */
 
+/* A tensor may only be left out for another one that is written. */
+static enum tp_status check_sames(struct tp_map_work *w)
+{
+    struct tp_map_result *result = w->result;
+    bool *is_written = calloc(w->question->source_count + 1, sizeof *is_written);
+    if (!is_written)
+        return tp_fail_nomem(w->err);
+    for (size_t i = 0; i < result->target_count; i++)
+        for (uint32_t k = 0; k < result->targets[i].piece_count; k++)
+            is_written[result->targets[i].pieces[k].source] = true;
+    for (size_t i = 0; i < result->same_count; i++) {
+        const struct tp_map_same *same = &w->sames[i];
+        char source[TP_SHOWN_TEXT], other[TP_SHOWN_TEXT];
+        if (is_written[same->other])
+            continue;
+        size_t at = tp_findings_at(&w->findings, "E13", same->rule, 0, NULL,
+                                   "\"same_as\" a tensor that is not written itself");
+        tp_findings_add(&w->findings, at, "%s and %s",
+                        tp_shown_source(source, &w->question->sources[same->source]),
+                        tp_shown_source(other, &w->question->sources[same->other]));
+    }
+    free(is_written);
+    return TP_OK;
+}
+
+static uint64_t volume_of(const struct tp_map_source *source)
+{
+    uint64_t volume = 1;
+    for (unsigned i = 0; i < source->rank; i++)
+        volume *= source->shape[i];
+    return volume;
+}
+
+static uint64_t elements_of(const struct tp_map_piece *piece)
+{
+    uint64_t count = 1;
+    for (uint32_t i = 0; i < piece->axis_count; i++)
+        count *= piece->axes[i].count;
+    return count;
+}
+
+/* W04: of a source that goes somewhere, a part that goes nowhere. */
+static enum tp_status check_whole(struct tp_map_work *w)
+{
+    const struct tp_map_result *result = w->result;
+    uint64_t *moved = calloc(w->question->source_count + 1, sizeof *moved);
+    if (!moved)
+        return tp_fail_nomem(w->err);
+    for (size_t i = 0; i < result->target_count; i++)
+        for (uint32_t k = 0; k < result->targets[i].piece_count; k++)
+            moved[result->targets[i].pieces[k].source] += elements_of(&result->targets[i].pieces[k]);
+    for (size_t i = 0; i < w->question->source_count; i++) {
+        const struct tp_map_source *source = &w->question->sources[i];
+        char shown[TP_SHOWN_TEXT];
+        if (moved[i] == 0 || moved[i] >= volume_of(source))
+            continue;
+        size_t at = tp_findings_at(&w->findings, "W04", TP_MAP_NONE, 0, NULL, "a part goes nowhere");
+        tp_findings_add(&w->findings, at, "%" PRIu64 " elements of %s", volume_of(source) - moved[i],
+                        tp_shown_source(shown, source));
+    }
+    free(moved);
+    return TP_OK;
+}
+
 static enum tp_status keep_sames(struct tp_map_work *w)
 {
     struct tp_map_result *result = w->result;
@@ -77,6 +141,8 @@ static enum tp_status apply(struct tp_map_work *w)
         st = tp_place_constants(w);
     if (!st)
         st = tp_collect_targets(w);
+    if (!st && !w->map->is_inverse)
+        st = tp_check_complete(w);
     if (!st)
         tp_check_tree(w);
     if (!st && w->question->expected &&
@@ -84,6 +150,10 @@ static enum tp_status apply(struct tp_map_work *w)
         st = tp_compare_expected(w);
     if (!st && w->map->order_by_rules)
         st = tp_order_by_rules(w);
+    if (!st && !tp_findings_has_error(&w->findings)) /* else targets are missing for other reasons */
+        st = check_sames(w);
+    if (!st && !w->map->is_inverse && !tp_findings_has_error(&w->findings))
+        st = check_whole(w);
     if (!st)
         st = keep_sames(w);
     if (st)

@@ -324,7 +324,9 @@ static bool settle_pad(struct tp_map_work *w, uint32_t number, const struct tp_n
     const struct tp_rule_pad *pad = pad_of(rule, axis->name);
     const struct tp_expr *size = pad && rule->inverts ? dim_of(w->map, axis->name) : pad ? pad->size : NULL;
     right->is_padded = size != NULL;
-    return !size || whole(w, number, size, 1, &right->pad);
+    if (!size || !whole(w, number, size, 1, &right->pad))
+        return !size;
+    return right->pad <= TP_MAP_PAD_MAX || no_number(w, number, "\"pad\" to more than 4,294,967,296");
 }
 
 static bool settle_right(struct tp_map_work *w, uint32_t number)

@@ -15,6 +15,7 @@
 #include "map/rule.h"
 
 #define TP_MAP_ELEMS_MAX (UINT64_C(1) << 60) /* of one array: its bytes stay below 2^63 */
+#define TP_MAP_PAD_MAX (UINT64_C(1) << 32)   /* no vocabulary is longer; zeros would fill the disk */
 #define TP_MAP_CONSTANT (TP_MAP_NONE - 1)    /* "rule" of a placement that is a constant */
 #define TP_MAP_UNSTACKED_MAX (1u << 20)      /* targets made by taking axes apart */
 #define TP_MAP_PLACEMENTS_MAX (1u << 24)
@@ -152,6 +153,11 @@ struct tp_gather {
     uint64_t cat_size[TP_MAP_SOURCES_MAX], cat_first[TP_MAP_SOURCES_MAX];
     uint64_t elem_count;
 };
+
+/* ---- complete.c: E04 ---- */
+
+/* After the targets are collected. */
+enum tp_status tp_check_complete(struct tp_map_work *w);
 
 /* ---- stack.c: E03, E04, E06 ---- */
 

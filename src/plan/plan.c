@@ -497,22 +497,12 @@ static enum tp_status check_wrap(const struct tp_plan_builder *b)
     return TP_OK;
 }
 
-/* With a map, codes that cannot be decoded are one of its findings. */
-static void call_finding(struct tp_error *err)
-{
-    char message[sizeof err->message];
-    if (!err)
-        return;
-    memcpy(message, err->message, sizeof message);
-    snprintf(err->message, sizeof err->message, "E12 %.*s", (int)(sizeof message - 5), message);
-}
-
 static enum tp_status gather(struct tp_plan_builder *b)
 {
     enum tp_status st =
         tp_logicals_build(&b->all, &b->count, &b->plan->arena, &b->plan->notes, b->source, b->options, b->err);
     if (st == TP_ERR_FORMAT && b->options->map)
-        call_finding(b->err);
+        tp_err_finding(b->err, "E12"); /* one of the map's findings */
     if (st)
         return st;
     b->selected = calloc(b->count + 1, sizeof *b->selected);

@@ -16,11 +16,6 @@ import pytest
 from conftest import command_path
 
 
-def heed_interrupts() -> None:
-    """In the new process: what runs in the background is born deaf to SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def library() -> Path:
     """The fault library of the build that the command is of."""
     path = command_path().parent.parent / "tests" / "faults" / "faults.so"
@@ -52,12 +47,16 @@ class Outcome:
 KEPT = "tensorport: what is finished is kept in "
 
 
-def environment(order: str, report: Path, only: str = "") -> dict[str, str]:
-    """What the command needs to be given a fault. A sanitizer's library is not the first one then."""
+def command(order: str, report: Path, only: str, arguments: tuple[object, ...]) -> list[str]:
+    """The command with a fault. `env` sets the variables, so that it is not counted itself, and lets SIGINT through, to
+    which is deaf what is started in the background. A sanitizer's library is not the first one then.
+    """
     sanitizer = f"{os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0:allocator_may_return_null=1".lstrip(":")
-    wanted = {"TENSORPORT_FAULT": order, "TENSORPORT_FAULT_REPORT": str(report), "ASAN_OPTIONS": sanitizer}
-    wanted |= {"TENSORPORT_FAULT_PATH": only} if only else {}
-    return os.environ | wanted | {"LD_PRELOAD": str(library())}
+    variables = {"TENSORPORT_FAULT": order, "TENSORPORT_FAULT_REPORT": str(report), "ASAN_OPTIONS": sanitizer}
+    variables |= {"TENSORPORT_FAULT_PATH": only} if only else {}
+    variables |= {"LD_PRELOAD": str(library())}
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return ["env", "--default-signal=INT", *settings, str(command_path()), *map(str, arguments)]
 
 
 def outcome(order: str, code: int, stdout: str, stderr: str, report: Path) -> Outcome:
@@ -73,9 +72,7 @@ def run_with(order: str, *arguments: object, only: str = "", timeout: float = 12
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         done = subprocess.run(
-            [str(command_path()), *map(str, arguments)],
-            env=environment(order, report, only),
-            preexec_fn=heed_interrupts,
+            command(order, report, only, arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -90,9 +87,7 @@ def run_stopped_at(order: str, meanwhile: Callable[[], object], *arguments: obje
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         process = subprocess.Popen(
-            [str(command_path()), *map(str, arguments)],
-            env=environment(order, report, only),
-            preexec_fn=heed_interrupts,
+            command(order, report, only, arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -250,7 +250,7 @@ def check_left(place: Place, done: Outcome) -> None:
     untidy = done.code < 0 or done.order.startswith(("remove:", "open:", "list:", "stat:"))  # it could not tidy up
     if partial and not untidy:
         demand(place.records or journal_records(partial), "a partial folder with nothing finished is left", done)
-    if not partial and "old" not in place.job.begins:
+    if not partial and "old" not in place.job.begins and done.code > 0:
         left = {path.name for path in place.out.parent.rglob("*")}
         demand(left <= {"out"} - ({"out"} if place.job.begins == "absent" else set()), f"{left} is left over", done)
 

@@ -6,7 +6,6 @@ TENSORPORT_KILLS is the number of moments of each kind (20; the long tier takes 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import random
@@ -50,9 +49,9 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def start(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [str(command_path()), "convert", "-i", str(source), "-o", str(out), "--quiet", *options]
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores it
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    words = ["convert", "-i", str(source), "-o", str(out), "--quiet", *options]
+    command = ["env", "--default-signal=INT", str(command_path()), *words]  # what runs in the background ignores it
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def duration(source: Path, out: Path, options: list[str]) -> float:

@@ -10,6 +10,7 @@ Where several things are wrong all are found where that is possible; MapError ha
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,7 @@ def apply(
     arrays = {path: target_of(work, path, found) for path, found in parts.items()}
     arrays |= kept(work, used, arrays)
     arrays |= constants(work, arrays)
+    check_complete(work, used)
     check_tree(work, arrays)
     if expected is not None and not work.findings:
         check_expected(work, arrays, expected)
@@ -136,6 +138,10 @@ def apply(
     order = sorted(arrays, key=sort_key(parsed)) if parsed.body.get("order") == "rules" else sorted(arrays)
     lists = lists_of(parsed, parts)
     written = {part.source for found in parts.values() for part in found}
+    for rule, _, name, captures in used:
+        if "same_as" in rule.body and name_of(work, rule, "same_as", captures) not in written:
+            work.find("E13", f"{name}: what it is the same as is not written")
+    work.settle()
     dropped = {name for rule, _, name, _ in used if not rule.to} - written
     return Result({path: arrays[path] for path in order}, lists, work.warnings, dropped)
 
@@ -404,6 +410,16 @@ def target_of(work: Work, path: Path_, parts: list[Part]) -> Array:
         work.find("E03", f"{label}: two sources in one place")
         return nothing
     stacks = {axis: 1 + max(part.slot[axis] for part in parts) for axis in parts[0].slot}
+    for axis in set(stacks) & set(work.map.body.get("dims", {})):
+        try:
+            size = work.scope.size(axis)
+        except MissingNameError as missing:
+            work.find("E07", f"{rule}: {missing}")
+            return nothing
+        if stacks[axis] > size:
+            work.find("E06", f"{label}: {axis} is {stacks[axis] - 1} of {size}")
+            return nothing
+        stacks[axis] = size
     if rule.stack is not None:
         stacks[rule.stack] = len(rule.sources)
     wanted = math.prod(stacks.values()) * (len(rule.sources) if rule.cat else 1)
@@ -414,6 +430,27 @@ def target_of(work: Work, path: Path_, parts: list[Part]) -> Array:
     if sizes is None:
         return nothing
     return merged(work, rule, placed(rule, parts, sizes | stacks))
+
+
+def check_complete(work: Work, used: list[Used]) -> None:
+    """E04: a capture that dims names and that is no stack takes all of its indices, whatever the others are."""
+    for rule in work.map.rules:
+        source_text = json.dumps([rule.body.get("from"), rule.body.get("pieces")])
+        for capture in work.map.body.get("dims", {}):
+            ranged = re.search(rf"{{{capture}[+<]|\*{capture}\+\d", source_text)
+            if not rule.to or capture in rule.stack_captures or ranged:
+                continue
+            seen: dict[Any, set[int]] = {}
+            for other, number, _, captures in used:
+                if other is rule and capture in captures:
+                    rest = tuple(sorted((k, v) for k, v in captures.items() if k != capture))
+                    seen.setdefault((number, rest), set()).add(int(captures[capture]))
+            try:
+                wanted = set(range(work.scope.size(capture))) if seen else set()
+            except MissingNameError:
+                continue
+            if any(found != wanted for found in seen.values()):
+                work.find("E04", f"{rule}: {capture} is not all of {len(wanted)}")
 
 
 def common_sizes(work: Work, label: str, rule: Rule, parts: Sequence[Part]) -> dict[str, int] | None:

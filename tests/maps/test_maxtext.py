@@ -45,7 +45,8 @@ class Case:
     model: str
     make: Callable[..., Model]
     more: Callable[[dict[str, Any]], dict[str, Any]] = no_more
-    both_dtypes: bool = False  # there is arithmetic
+    has_arithmetic: bool = False  # then in float32 too
+    targets: tuple[str, ...] = ("maxtext", "maxtext-unscanned")
 
 
 def gemma3(dtype: np.dtype[Any]) -> Model:
@@ -60,20 +61,21 @@ def narrow_gemma3(dtype: np.dtype[Any]) -> Model:
 
 
 CASES = {
-    "llama": Case("llama3.1-8b", tiny.llama, both_dtypes=True),
+    "llama": Case("llama3.1-8b", tiny.llama, has_arithmetic=True),
     "qwen2": Case("qwen2.5-7b", tiny.qwen2),
     "qwen3": Case("qwen3-8b", tiny.qwen3),
     "qwen3-moe": Case("qwen3-30b-a3b", tiny.qwen3_moe, experts),
-    "mixtral": Case("mixtral-8x7b", tiny.mixtral, experts, both_dtypes=True),
+    # Scanned, MaxText 0.2.5 stacks the gates of its layers along a wrong axis, and stops.
+    "mixtral": Case("mixtral-8x7b", tiny.mixtral, experts, has_arithmetic=True, targets=("maxtext-unscanned",)),
     "gpt-oss": Case("gpt-oss-20b", tiny.gpt_oss, experts),
     "gemma2": Case(
         "gemma2-2b",
         tiny.gemma2,
         lambda config: {"base_num_decoder_layers": 2, "vocab_size": config["vocab_size"] + 128},
-        both_dtypes=True,
+        has_arithmetic=True,
     ),
-    "gemma3": Case("gemma3-4b", gemma3, lambda config: {"vocab_size": 128}, both_dtypes=True),
-    "gemma3, cropped": Case("gemma3-4b", narrow_gemma3, lambda config: {"vocab_size": 96}),
+    "gemma3": Case("gemma3-4b", gemma3, lambda config: {"vocab_size": 128}, has_arithmetic=True),
+    "gemma3, cropped": Case("gemma3-4b", narrow_gemma3, lambda config: {"vocab_size": 96}, targets=("maxtext",)),
 }
 
 
@@ -109,12 +111,10 @@ def job_of(case: Case, model: Model, folder: Path, scan: bool, name: str) -> dic
 @pytest.mark.parametrize("family", CASES)
 def test_leaves_are_those_of_maxtexts_converter(tmp_path: Path, family: str) -> None:
     case, jobs = CASES[family], []
-    for dtype in (BF16, F32) if case.both_dtypes else (BF16,):
-        for target in ("maxtext", "maxtext-unscanned"):
-            preset = f"{target}/{family.split(',')[0]}"
-            if preset != "maxtext/mixtral":  # MaxText 0.2.5 stacks the gates of its layers along a wrong axis
-                job = job_of(case, case.make(dtype), tmp_path, target == "maxtext", f"{target}-{dtype.name}")
-                jobs.append((preset, job))
+    kinds = [(target, BF16) for target in case.targets] + [(case.targets[0], F32)] * case.has_arithmetic
+    for target, dtype in kinds:
+        job = job_of(case, case.make(dtype), tmp_path, target == "maxtext", f"{target}-{dtype.name}")
+        jobs.append((f"{target}/{family.split(',')[0]}", job))
     run_jobs("maxtext", tmp_path, [job for _, job in jobs])
     for preset, job in jobs:
         assert_same_arrays(joined(converted(Path(job["source"]), preset)), load_file(job["out"]))
