@@ -23,8 +23,7 @@ struct side {
 static bool open_side(struct side *s, const struct tp_logical *logical, const struct tp_checkpoint *ck,
                       const struct tp_kernels *kernels)
 {
-    *s = (struct side){
-        .logical = logical, .reader = {.ck = ck, .kernels = kernels}, .bytes = malloc(WINDOW_BYTES)};
+    *s = (struct side){.logical = logical, .reader = {.ck = ck, .kernels = kernels}, .bytes = malloc(WINDOW_BYTES)};
     if (!s->logical->decoded)
         return s->bytes != NULL;
     s->reader.scratch.size_bytes = SCRATCH_BYTES;

@@ -71,10 +71,9 @@ static enum tp_status check_sames(struct tp_map_work *w)
         char source[TP_SHOWN_TEXT], other[TP_SHOWN_TEXT];
         if (is_written[same->other])
             continue;
-        size_t at = tp_findings_at(&w->findings, "E13", same->rule, 0, NULL,
-                                   "\"same_as\" a tensor that is not written itself");
-        tp_findings_add(&w->findings, at, "%s and %s",
-                        tp_shown_source(source, &w->question->sources[same->source]),
+        size_t at =
+            tp_findings_at(&w->findings, "E13", same->rule, 0, NULL, "\"same_as\" a tensor that is not written itself");
+        tp_findings_add(&w->findings, at, "%s and %s", tp_shown_source(source, &w->question->sources[same->source]),
                         tp_shown_source(other, &w->question->sources[same->other]));
     }
     free(is_written);

@@ -244,7 +244,7 @@ static void e06_knows_lists_rows_stacks_and_bounds(void **state)
         "0 F32 1; 1 F32 1; 2 F32 1", "E06", "rule 1 (line 1): the stack 'l' has 2 places (3 - 1): 2 F32[1] has 'l' 2");
     must_say(RULES({"from": "q", "to": "a"}), "q F32 4294967296 4294967296", "E06",
              "rule 1 (line 1): more than 2^60 elements: q F32[4294967296,4294967296]");
-    must_say(RULES({"from": "q", "to": "a", "axes": "d x -> d x", "pad": {"d": 4503599627370496, "x": 512}}),
+    must_say(RULES({"from": "q", "to": "a", "axes": "d x -> d x", "pad": {"d": 4294967296, "x": 4294967296}}),
              "q F32 2 2", "E06", "rule 1 (line 1): a target of more than 2^60 elements: a");
 }
 
@@ -389,12 +389,46 @@ static void w02_counts_what_cannot_be_undone(void **state)
         "  \"mul\" by no power of two (3 tensors)\n  \"add\" in 16 bits (2 tensors)");
     must_say(RULES({"from": "a", "drop": true}), "a F32 4", "W02",
              "rule 1 (line 1): cannot be undone exactly, {\"from\": \"a\", \"drop\": true}: \"drop\" (1 tensor)");
-    must_say(RULES({"from": "a", "to": "a", "axes": "v d -> v d", "pad": {"v": 3}}), "a F32 4 2", "W02",
-             "rule 1 (line 1): cannot be undone exactly, {\"from\": \"a\", \"to\": \"a\", \"axes\": \"v d -> v d\", "
-             "\"pad\": {\"v\": 3}}: \"pad\" that cuts off (1 tensor)");
     must_say(RULES({"from": "a", "to": "a", "dtype": "float16"}), "a BF16 4", "W02",
              "rule 1 (line 1): cannot be undone exactly, {\"from\": \"a\", \"to\": \"a\", \"dtype\": \"float16\"}: "
              "\"dtype\" that holds less (1 tensor)");
+}
+
+static void w04_counts_what_goes_nowhere(void **state)
+{
+    (void)state;
+    static struct map_case c;
+    case_start(&c, RULES({"from": "a", "to": "a", "axes": "v d -> v d", "pad": {"v": 3}}));
+    add_sources(&c, "a F32 4 2");
+    case_fits(&c);
+    assert_int_equal(c.result.warning_count, 2);
+    must_be_finding(&c.result.warnings[0], "W02",
+                    "rule 1 (line 1): cannot be undone exactly, {\"from\": \"a\", \"to\": \"a\", \"axes\": \"v d -> v "
+                    "d\", \"pad\": {\"v\": 3}}: \"pad\" that cuts off (1 tensor)");
+    must_be_finding(&c.result.warnings[1], "W04", "a part goes nowhere: 2 elements of a F32[4,2]");
+    case_end(&c);
+    must_say(RULES({"pieces": [ {"from": "q", "take": "1:2", "axes": "x"} ], "to": "a", "cat": "x", "axes": "x"}),
+             "q F32 6", "W04", "a part goes nowhere: 5 elements of q F32[6]");
+}
+
+static void e13_wants_the_other_tensor_written(void **state)
+{
+    (void)state;
+    must_say(RULES({"from": "a", "same_as": "b"}, {"from": "b", "drop": true}), "a F32 4; b F32 4", "E13",
+             "rule 1 (line 1): \"same_as\" a tensor that is not written itself: a F32[4] and b F32[4]");
+    must_say(RULES({"from": "a", "same_as": "a"}), "a F32 4", "E13",
+             "rule 1 (line 1): \"same_as\" a tensor that is not written itself: a F32[4] and a F32[4]");
+}
+
+static void e04_counts_captures_that_dims_name(void **state)
+{
+    (void)state;
+    must_say(HEAD "\"dims\": {\"l\": 3}, \"rules\": [{\"from\": \"{l}.{p:q|k}\", \"to\": \"{p:q|k}/{l}\"}]}",
+             "0.q F32 1; 0.k F32 1; 1.q F32 1; 1.k F32 1; 2.q F32 1", "E04",
+             "rule 1 (line 1): \"dims\" says that {l} is 0 to 2, but there are 2: l = 2 is missing beside 0.k F32[1]");
+    must_say(HEAD "\"dims\": {\"l\": 2}, \"rules\": [{\"from\": \"{l}\", \"to\": \"w{l}\"}]}",
+             "0 F32 1; 1 F32 1; 2 F32 1", "E04",
+             "rule 1 (line 1): \"dims\" says that {l} is 0 to 1, but there are 3: there is more than 0 to 1 of 0 F32[1]");
 }
 
 static void what_can_be_undone_is_no_finding(void **state)
@@ -455,7 +489,10 @@ int main(void)
         cmocka_unit_test(e11_names_what_cannot_be_cast_or_computed),
         cmocka_unit_test(e11_names_packed_codes_that_would_be_taken_apart),
         cmocka_unit_test(e14_lists_what_is_missing_extra_or_other),
+        cmocka_unit_test(e04_counts_captures_that_dims_name),
+        cmocka_unit_test(e13_wants_the_other_tensor_written),
         cmocka_unit_test(w02_counts_what_cannot_be_undone),
+        cmocka_unit_test(w04_counts_what_goes_nowhere),
         cmocka_unit_test(what_can_be_undone_is_no_finding),
         cmocka_unit_test(all_faults_are_found_at_once_in_the_order_of_codes),
     };
