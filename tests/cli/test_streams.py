@@ -57,11 +57,19 @@ def test_a_reader_that_goes_away_does_not_stop_a_conversion(tiny: Path, tmp_path
     assert done.returncode == 0, done.stderr
 
 
+def heed_signals() -> None:
+    """A runner in the background passes SIGINT and SIGHUP on as ignored, and the command keeps to that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(source: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     """A conversion that is at work: it has reported progress once."""
     slow = ["--workers", "1", "--cpu", "scalar", "--progress", "json", "--quiet"]
     command = [str(command_path()), "convert", "-i", str(source), "-o", str(out), *slow, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=heed_signals
+    )
     assert process.stderr
     report = json.loads(process.stderr.readline())
     assert report["phase"] == "convert"
