@@ -428,7 +428,8 @@ static void e04_counts_captures_that_dims_name(void **state)
              "rule 1 (line 1): \"dims\" says that {l} is 0 to 2, but there are 2: l = 2 is missing beside 0.k F32[1]");
     must_say(HEAD "\"dims\": {\"l\": 2}, \"rules\": [{\"from\": \"{l}\", \"to\": \"w{l}\"}]}",
              "0 F32 1; 1 F32 1; 2 F32 1", "E04",
-             "rule 1 (line 1): \"dims\" says that {l} is 0 to 1, but there are 3: there is more than 0 to 1 of 0 F32[1]");
+             "rule 1 (line 1): \"dims\" says that {l} is 0 to 1, but there are 3: "
+             "there is more than 0 to 1 of 0 F32[1]");
 }
 
 static void what_can_be_undone_is_no_finding(void **state)
