@@ -29,10 +29,21 @@ static enum tp_status refuse_findings(const struct tp_plan_builder *b, const str
     return tp_err_hint(b->err, TP_ERR_FORMAT, "tensorport map check shows all of it; nothing was written");
 }
 
+/* Worth saying while converting: not that a map of a whole family has rules for parts that this model lacks (W01), and
+ * of the way back (W02) only there. `map check` says all. */
+static bool is_news(const struct tp_plan_builder *b, const char *code)
+{
+    bool is_of_family = tp_map_architecture(b->options->map, 0) != NULL;
+    if (strcmp(code, "W01") == 0)
+        return !is_of_family && !b->options->reverse;
+    return strcmp(code, "W02") != 0 || b->options->reverse;
+}
+
 static enum tp_status note_warnings(const struct tp_plan_builder *b, const struct tp_map_result *result)
 {
     for (size_t i = 0; i < result->warning_count; i++)
-        if (!tp_list_add(&b->plan->notes, "%s %s", result->warnings[i].code, result->warnings[i].text))
+        if (is_news(b, result->warnings[i].code) &&
+            !tp_list_add(&b->plan->notes, "%s %s", result->warnings[i].code, result->warnings[i].text))
             return tp_fail_nomem(b->err);
     return TP_OK;
 }
