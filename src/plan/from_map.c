@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "checkpoint/describe.h"
 #include "dtype/constant.h"
 #include "plan/builder.h"
 #include "plan/mapped.h"
@@ -46,6 +47,24 @@ static enum tp_status note_warnings(const struct tp_plan_builder *b, const struc
             !tp_list_add(&b->plan->notes, "%s %s", result->warnings[i].code, result->warnings[i].text))
             return tp_fail_nomem(b->err);
     return TP_OK;
+}
+
+/* Never a silent loss: what the map drops is counted, and the first ones named. */
+static enum tp_status note_dropped(const struct tp_plan_builder *b, const struct tp_map_result *result)
+{
+    struct tp_name_list names = {.count = 0};
+    char shown[TP_NAME_TEXT];
+    for (size_t i = 0; i < result->dropped_count; i++) {
+        const struct tp_logical *l = &b->plan->logicals[result->dropped[i]];
+        tp_name_list_add(&names, tp_describe_name(shown, tp_logical_name(l), tp_logical_name_len(l)));
+    }
+    for (size_t i = 0; i < result->same_count; i++) {
+        const struct tp_logical *l = &b->plan->logicals[result->sames[i].source];
+        tp_name_list_add(&names, tp_describe_name(shown, tp_logical_name(l), tp_logical_name_len(l)));
+    }
+    bool ok = names.count == 0 || tp_list_add(&b->plan->notes, "%zu tensor%s left out by the map: %s", names.count,
+                                              names.count == 1 ? "" : "s", tp_name_list_text(&names));
+    return ok ? TP_OK : tp_fail_nomem(b->err);
 }
 
 /* ---- one array ---- */
@@ -213,6 +232,8 @@ enum tp_status tp_plan_add_mapped(struct tp_plan_builder *b)
         st = refuse_findings(b, &mapped.result);
     if (!st)
         st = note_warnings(b, &mapped.result);
+    if (!st)
+        st = note_dropped(b, &mapped.result);
     plan->ordered = !st && !b->options->reverse && tp_map_orders_by_rules(b->options->map);
     if (!st)
         st = add_targets(b, &mapped.result);
