@@ -22,7 +22,10 @@ static bool take_one(struct weight *row, const struct weights *w, const struct t
     const struct tp_group *group = tp_checkpoint_group(ck, number);
     *row = (struct weight){.group = group, .count = 1, .parameters = group->parameter_count};
     const char *why = w->refused;
-    if (!why && tp_group_decoded(ck, number, &decoded, &err) != TP_OK)
+    enum tp_status status = why ? TP_OK : tp_group_decoded(ck, number, &decoded, &err);
+    if (status == TP_ERR_NOMEM)
+        return false; /* no property of the weight */
+    if (status)
         why = err.message;
     row->name = copy_text(why ? group->name : decoded.name);
     if (why) {
@@ -67,7 +70,10 @@ bool weights_take(struct weights *w, const struct tp_checkpoint *ck)
     *w = (struct weights){.rows = calloc((size_t)count + 1, sizeof *w->rows)};
     if (!w->rows)
         return false;
-    if (tp_checkpoint_check_decodable(ck, &err) != TP_OK) {
+    enum tp_status status = tp_checkpoint_check_decodable(ck, &err);
+    if (status == TP_ERR_NOMEM)
+        return false;
+    if (status) {
         w->refused = copy_text(err.message);
         if (!w->refused)
             return false;
