@@ -145,7 +145,7 @@ LONG = [
     ),
     (
         "faults and full disks, ASan and UBSan",
-        lambda: run_pytest("asan", "tests/e2e/test_faults.py", "tests/e2e/test_disk.py", TENSORPORT_FAULT_SAMPLE="10"),
+        lambda: run_pytest("asan", "tests/e2e/test_faults.py", "tests/e2e/test_disk.py", TENSORPORT_FAULT_SAMPLE="3"),
     ),
     (
         "killed at 200 moments of each kind; random conversions",
