@@ -10,6 +10,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "kernels/each.h"
 #include "kernels/kernels.h"
+#include "kernels/transpose.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -65,8 +66,8 @@ static const struct row rows[] = {
 
 static void transpose(const struct tp_kernels *k, unsigned item, size_t n)
 {
-    const size_t rows = n < 256 ? 4 : 256, columns = n / rows;
-    k->transpose[item == 2 ? 1 : 2](target, rows * item, source, columns * item, rows, columns);
+    const size_t row_count = n < 256 ? 4 : 256, columns = n / row_count;
+    tp_transpose_matrix(k, item == 2 ? 1 : 2, target, row_count * item, source, columns * item, row_count, columns);
 }
 
 /* Returns something that depends on the result, so that it is not left out. */

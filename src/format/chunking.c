@@ -5,9 +5,10 @@
 
 #define MIB ((uint64_t)1 << 20)
 #define WHOLE_BELOW (2 * MIB)
-#define PARTS 16u /* so that as many hosts can read apart */
-#define TRANSPOSED_BYTES (8 * MIB)
-#define RUN_BYTES ((uint64_t)1024) /* shorter ones are not made for the sake of small chunks */
+#define PARTS 16u                             /* so that as many hosts can read apart */
+#define TRANSPOSED_BYTES (2 * MIB)            /* what is put together in memory stays in the cache of a core */
+#define SOURCE_RUN_BYTES ((uint64_t)16 << 10) /* longer ones are not read much faster */
+#define RUN_BYTES ((uint64_t)256)             /* shorter ones are not made for the sake of small chunks */
 
 static uint64_t power_at_most(uint64_t n)
 {
@@ -152,9 +153,10 @@ static bool halve(uint64_t *chunk, unsigned first, unsigned end)
     return false;
 }
 
-/* The axes outside of both groups first, then the longer group, or the other one where it cannot be halved. */
-static void cut_near_square(uint64_t *chunk, unsigned rank, struct group x, struct group y, unsigned item_bytes,
-                            uint64_t chunk_bytes)
+/* The axes outside of both groups first. Then `y`, those that are the fastest in the source, as far as reads stay long;
+ * then `x`, or the other of both where one cannot be halved. */
+static void cut_transposed(uint64_t *chunk, unsigned rank, struct group x, struct group y, unsigned item_bytes,
+                           uint64_t chunk_bytes)
 {
     uint64_t most = chunk_bytes ? chunk_bytes : TP_CHUNK_BYTES_DEFAULT;
     uint64_t wanted = most < TRANSPOSED_BYTES ? most : TRANSPOSED_BYTES;
@@ -165,17 +167,17 @@ static void cut_near_square(uint64_t *chunk, unsigned rank, struct group x, stru
     }
     for (;;) {
         uint64_t size = volume_of(chunk, rank) * item_bytes;
-        struct group longer = length_of(chunk, x) > length_of(chunk, y) ? x : y;
-        struct group other = longer.first == x.first ? y : x;
-        bool can_halve = length_of(chunk, longer) * item_bytes >= 2 * RUN_BYTES;
+        struct group better = length_of(chunk, y) * item_bytes > SOURCE_RUN_BYTES ? y : x;
+        struct group other = better.first == x.first ? y : x;
+        bool can_halve = length_of(chunk, better) * item_bytes >= 2 * RUN_BYTES;
         if (size <= wanted)
             return;
-        if (can_halve && halve(chunk, longer.first, longer.end))
+        if (can_halve && halve(chunk, better.first, better.end))
             continue;
         bool other_too = length_of(chunk, other) * item_bytes >= 2 * RUN_BYTES || size > most;
         if (other_too && halve(chunk, other.first, other.end))
             continue;
-        if (size <= most || !halve(chunk, longer.first, longer.end))
+        if (size <= most || !halve(chunk, better.first, better.end))
             return;
     }
 }
@@ -194,7 +196,7 @@ void tp_chunk_array(uint64_t *chunk, const struct tp_array *a, uint64_t chunk_by
     for (unsigned d = 0; d < a->rank; d++)
         chunk[d] = slot[d];
     if (find_traded(&array_side, &source_side, a))
-        cut_near_square(chunk, a->rank, array_side, source_side, item_bytes, chunk_bytes);
+        cut_transposed(chunk, a->rank, array_side, source_side, item_bytes, chunk_bytes);
     else
         cut(chunk, a->rank, tp_chunk_parts(item_bytes * volume_of(slot, a->rank), chunk_bytes));
 }

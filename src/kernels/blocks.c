@@ -104,7 +104,7 @@ static void cast_run(struct cast *c, void *dst, const void *src, size_t n, size_
     recipe->convert(dst, src, n, &extremes);
     tally_block(recipe->lanes, src, count, &extremes, tp_magnitude_mask(recipe->from), &c->limits, &found);
     if (replacement_of(&by, recipe, &c->limits, c->saturate, &found)) {
-        uint64_t replaced[TP_BLOCK_BYTES / sizeof(uint64_t)];
+        uint64_t replaced[TP_KERNEL_BLOCK_BYTES / sizeof(uint64_t)];
         if (replaces_results(recipe)) {
             recipe->lanes->replace(dst, src, dst, n, &by);
         } else {
@@ -128,7 +128,7 @@ void tp_cast_in_blocks(const struct tp_cast_recipe *recipe, void *dst, const voi
 {
     const size_t from_bytes = tp_float_layouts[recipe->from].size_bytes;
     const size_t to_bytes = tp_float_layouts[recipe->to].size_bytes;
-    const size_t block = TP_BLOCK_BYTES / from_bytes;
+    const size_t block = TP_KERNEL_BLOCK_BYTES / from_bytes;
     struct cast c = {recipe, limits_of(recipe->from, recipe->to), saturate, TP_TALLY_INIT};
     uint8_t *d = dst;
     const uint8_t *s = src;
@@ -146,7 +146,7 @@ void tp_measure_in_blocks(const struct tp_lane_ops *lanes, enum tp_float_kind ki
                           struct tp_stats *stats)
 {
     const size_t size_bytes = tp_float_layouts[kind].size_bytes;
-    const size_t block = TP_BLOCK_BYTES / size_bytes;
+    const size_t block = TP_KERNEL_BLOCK_BYTES / size_bytes;
     const struct tp_limits limits = {tp_infinity_bits(kind), tp_infinity_bits(kind), 0};
     struct tp_tally tally = TP_TALLY_INIT;
     const uint8_t *s = src;

@@ -13,7 +13,7 @@
 /* `convert`, `scan` and `replace` are given this many values or more, so that they can take a rest that is shorter than
  * a step by going back: the last step ends with the last value and overlaps the one before. */
 #define TP_RUN 32u
-#define TP_BLOCK_BYTES 16384u /* of the source */
+#define TP_KERNEL_BLOCK_BYTES 16384u /* of the source */
 
 /* The bits of a block's values, read as integers: of signed ones the largest is the largest positive value (below 0 if
  * there is none), of unsigned ones the largest is the most negative (its top bit clear if there is none). */

@@ -39,7 +39,7 @@ typedef void (*tp_arithmetic_fn)(void *dst, const void *src, size_t n, double op
                                  struct tp_stats *stats);
 
 #define TP_TRANSPOSE_COUNT 4u
-typedef void (*tp_transpose_fn)(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+typedef void (*tp_transpose_fn)(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count,
                                 size_t columns);
 
 enum tp_f8_kind { TP_F8_KIND_E4M3, TP_F8_KIND_E5M2, TP_F8_KIND_E4M3FNUZ, TP_F8_KIND_E5M2FNUZ, TP_F8_KIND_COUNT };
@@ -69,8 +69,9 @@ struct tp_kernels {
     /* n such values with an exponent each; the code is the low or the high nibble of its byte. */
     void (*mxfp4_each_to_bf16)(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n, bool high_nibbles,
                                bool positive_zero);
-    /* Items of 1, 2, 4 and 8 bytes, in this order: item (i, k) of a matrix of `rows` x `columns`, which begins at
-     * src + i * src_pitch + k * item, to dst + k * dst_pitch + i * item. Pitches are in bytes. */
+    /* Items of 1, 2, 4 and 8 bytes, in this order: item k of rows[i], which has `columns` of them, to
+     * dst + k * dst_pitch + i * item. The pitch is in bytes. kernels/transpose.h has it for rows that are alike apart.
+     */
     tp_transpose_fn transpose[TP_TRANSPOSE_COUNT];
     /* Arithmetic, by the kind of the values; see tp_arithmetic_fn. */
     tp_arithmetic_fn multiply[TP_KIND_COUNT], add[TP_KIND_COUNT];

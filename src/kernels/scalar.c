@@ -242,13 +242,13 @@ void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t
     }
 }
 
-#define DEFINE_TRANSPOSE(item)                                                                              \
-    void tp_transpose_##item##_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, \
-                                      size_t rows, size_t columns)                                          \
-    {                                                                                                       \
-        for (size_t k = 0; k < columns; k++)                                                                \
-            for (size_t i = 0; i < rows; i++)                                                               \
-                memcpy(dst + k * dst_pitch + i * (item), src + i * src_pitch + k * (item), item);           \
+#define DEFINE_TRANSPOSE(item)                                                                                      \
+    void tp_transpose_##item##_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count, \
+                                      size_t columns)                                                               \
+    {                                                                                                               \
+        for (size_t k = 0; k < columns; k++)                                                                        \
+            for (size_t i = 0; i < row_count; i++)                                                                  \
+                memcpy(dst + k * dst_pitch + i * (item), rows[i] + k * (item), item);                               \
     }
 DEFINE_TRANSPOSE(1)
 DEFINE_TRANSPOSE(2)

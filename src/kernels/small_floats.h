@@ -14,13 +14,13 @@ void tp_mxfp4_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exp
                              bool positive_zero);
 void tp_mxfp4_each_to_bf16_scalar(void *dst, const uint8_t *codes, const uint8_t *exponents, size_t n,
                                   bool high_nibbles, bool positive_zero);
-void tp_transpose_1_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+void tp_transpose_1_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count,
                            size_t columns);
-void tp_transpose_2_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+void tp_transpose_2_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count,
                            size_t columns);
-void tp_transpose_4_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+void tp_transpose_4_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count,
                            size_t columns);
-void tp_transpose_8_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch, size_t rows,
+void tp_transpose_8_scalar(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count,
                            size_t columns);
 /* The arithmetic of one kind, `adds` or else multiplies: struct tp_kernels says what it does. */
 void tp_arithmetic_scalar(enum tp_float_kind kind, bool adds, void *dst, const void *src, size_t n, double operand,

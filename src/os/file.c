@@ -70,6 +70,14 @@ static int open_retry(const char *path, int flags, mode_t mode)
     return fd;
 }
 
+/* Whoever may, reads without a trace: the time of the last access stays, and many small reads are a tenth faster. */
+static int open_to_read(const char *path)
+{
+    const int flags = O_RDONLY | O_NONBLOCK;
+    int fd = open_retry(path, flags | O_NOATIME, 0);
+    return fd < 0 && errno == EPERM ? open_retry(path, flags, 0) : fd;
+}
+
 enum tp_status tp_file_open_read(int *fd, const char *path, struct tp_file_id *id, struct tp_error *err)
 {
     struct stat st;
@@ -77,7 +85,7 @@ enum tp_status tp_file_open_read(int *fd, const char *path, struct tp_file_id *i
         return fail_open(err, path, errno);
     if (!S_ISREG(st.st_mode)) /* looked at before opening: opening a device can have effects */
         return fail_not_regular(err, path, st.st_mode);
-    int f = open_retry(path, O_RDONLY | O_NONBLOCK, 0);
+    int f = open_to_read(path);
     if (f < 0)
         return fail_open(err, path, errno);
     if (fstat(f, &st) != 0 || !S_ISREG(st.st_mode)) { /* and again: the name may have been given to something else */

@@ -69,9 +69,8 @@ static unsigned join_loops(struct tp_axis *loops, unsigned count)
 /* ---- the shape of blocks ---- */
 
 #define READ_LONG 4096u  /* bytes: a system call costs about as much as copying this */
-#define WRITE_LONG 512u  /* runs in the target, far apart: shorter ones are several times slower */
 #define READ_BEST 16384u /* bytes */
-#define LINE 64u         /* of the cache */
+#define LINE 64u         /* of the cache: shorter runs in the target are several times slower */
 
 /* Let a loop take up to `want` steps in a block of at most `room` elements. */
 static void widen(struct job *j, unsigned loop, uint64_t want, uint64_t room)
@@ -101,7 +100,7 @@ static void choose_shape(struct job *j, unsigned first, uint64_t room)
     for (unsigned i = first; i < j->loop_count; i++)
         writes = j->loops[i].dst_stride < j->loops[writes].dst_stride ? i : writes;
     widen(j, reads, READ_LONG / j->item, room);
-    widen(j, writes, WRITE_LONG / j->result_item, room);
+    widen(j, writes, LINE / j->result_item, room);
     widen(j, reads, READ_BEST / j->item, room);
     widen(j, writes, UINT64_MAX, room);
     for (unsigned i = j->loop_count; i-- > first;)

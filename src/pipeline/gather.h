@@ -9,7 +9,7 @@
 #include "pipeline/values.h"
 #include "quant/logical.h"
 
-#define TP_STAGE_BEST ((size_t)1 << 20) /* long reads, and long runs of what is written: both suffer below */
+#define TP_STAGE_BEST ((size_t)512 << 10) /* long reads, and long runs of what is written: both suffer below */
 
 struct tp_stage {
     uint8_t *source, *result; /* values as read, and as written: each tp_stage_alloc_bytes(size_bytes) */

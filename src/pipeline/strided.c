@@ -3,14 +3,21 @@
 
 #include <string.h>
 
-/* What is left of the loops: two innermost ones, which a function does, and those around. */
+#include "kernels/transpose.h"
+
+#define CHAIN_MAX 8u
+
+/* What is left of the loops: those that a function does, and those around. */
 struct copy {
     const struct tp_kernels *kernels;
-    struct tp_stride inner, outer; /* inner: of neighbours where there are any */
+    struct tp_stride inner, outer; /* of copying item by item: neighbours inside, where there are any */
+    /* Of a transposition: inner has neighbours in the source; the rows, that is what follows each other in the target,
+     * are the steps of a chain of loops, fastest first. */
+    struct tp_stride chain[CHAIN_MAX];
+    unsigned chain_count; /* 0: it is none */
     struct tp_stride *around;
     unsigned around_count;
     size_t item_bytes;
-    bool is_transposition; /* inner has neighbours in the source, outer in the target */
 };
 
 /* ---- two loops ---- */
@@ -37,11 +44,30 @@ static unsigned log_of(size_t item_bytes)
     return log;
 }
 
-static void copy_two_loops(const struct copy *c, uint8_t *dst, const uint8_t *src)
+/* As many rows at a time as the list has room for. */
+static void transpose(const struct copy *c, uint8_t *dst, const uint8_t *src)
 {
-    if (c->is_transposition) {
-        c->kernels->transpose[log_of(c->item_bytes)](dst, c->inner.dst, src, c->outer.src, c->outer.count,
-                                                     c->inner.count);
+    const uint8_t *rows[TP_TRANSPOSE_ROWS];
+    size_t at[CHAIN_MAX] = {0};
+    for (unsigned i = 0; i < c->chain_count;) {
+        size_t n = 0;
+        do {
+            rows[n++] = src;
+            for (i = 0; i < c->chain_count && ++at[i] == c->chain[i].count; i++) { /* begin again, step further out */
+                at[i] = 0;
+                src -= (c->chain[i].count - 1) * c->chain[i].src;
+            }
+            src += i < c->chain_count ? c->chain[i].src : 0;
+        } while (n < TP_TRANSPOSE_ROWS && i < c->chain_count);
+        c->kernels->transpose[log_of(c->item_bytes)](dst, c->inner.dst, rows, n, c->inner.count);
+        dst += n * c->item_bytes;
+    }
+}
+
+static void copy_loops(const struct copy *c, uint8_t *dst, const uint8_t *src)
+{
+    if (c->chain_count > 0) {
+        transpose(c, dst, src);
         return;
     }
     switch (c->item_bytes) {
@@ -98,16 +124,28 @@ static void join_items(struct copy *c)
         c->item_bytes *= take(c, i).count;
 }
 
+/* The loop that steps `stride` bytes in the target, or the number of loops. */
+static unsigned steps_by(const struct copy *c, size_t stride)
+{
+    unsigned i = 0;
+    while (i < c->around_count && c->around[i].dst != stride)
+        i++;
+    return i;
+}
+
 static void choose_loops(struct copy *c)
 {
     const struct tp_stride once = {1, 0, 0};
     unsigned reads = neighbours(c, true, false), writes = neighbours(c, false, true);
     bool has_kernel = c->item_bytes == 1 || c->item_bytes == 2 || c->item_bytes == 4 || c->item_bytes == 8;
     c->inner = c->outer = once;
-    c->is_transposition = has_kernel && reads < c->around_count && writes < c->around_count;
-    if (c->is_transposition) {
+    if (has_kernel && reads < c->around_count && writes < c->around_count) {
+        size_t stride = c->item_bytes;
         c->inner = take(c, reads);
-        c->outer = take(c, writes > reads ? writes - 1 : writes);
+        for (unsigned i; c->chain_count < CHAIN_MAX && (i = steps_by(c, stride)) < c->around_count;) {
+            stride *= c->around[i].count;
+            c->chain[c->chain_count++] = take(c, i);
+        }
         return;
     }
     if (c->around_count > 0)
@@ -125,7 +163,7 @@ void tp_strided_copy(const struct tp_kernels *kernels, uint8_t *dst, const uint8
     choose_loops(&c);
     for (;;) {
         unsigned i = 0;
-        copy_two_loops(&c, dst, src);
+        copy_loops(&c, dst, src);
         for (; i < c.around_count && ++at[i] == loops[i].count; i++) { /* begin again, and step further out */
             at[i] = 0;
             dst -= (loops[i].count - 1) * loops[i].dst;

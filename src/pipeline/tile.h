@@ -6,7 +6,7 @@
 
 #include "pipeline/gather.h"
 
-#define TP_TILE_MEMORY_BEST ((uint64_t)18 << 20) /* with the stages */
+#define TP_TILE_MEMORY_BEST ((uint64_t)66 << 20) /* a block's, and the stages */
 #define TP_TILE_MEMORY_MIN ((uint64_t)512 << 10)
 
 /* A worker's memory for tiles, and what lies there. */

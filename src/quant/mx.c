@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "checkpoint/describe.h"
+#include "kernels/transpose.h"
 #include "quant/schemes.h"
 
 #define BLOCK 32u /* values that share a scale */
@@ -379,7 +380,8 @@ static enum tp_status load(const struct tiling *t, const struct tile *tile, cons
             size_t pitch;
             st = stage_rows(t, from, first_row + row, n, begin + byte, columns, &bytes, &pitch, err);
             if (!st)
-                t->kernels->transpose[0](from->turned + byte * t->stride + row, t->stride, bytes, pitch, n, columns);
+                tp_transpose_matrix(t->kernels, 0, from->turned + byte * t->stride + row, t->stride, bytes, pitch, n,
+                                    columns);
         }
     return st;
 }
