@@ -112,6 +112,23 @@ static enum tp_status note_place(const struct tp_orbax_place *place, struct tp_c
                                   tp_describe_name(shown, place->step, strlen(place->step)));
 }
 
+/* An item that is named itself: what TensorPort put beside it lies in the folder above. */
+static enum tp_status find_side_folder(struct tp_checkpoint *ck, struct tp_error *err)
+{
+    bool has_own = false, has_manifest = false, has_config = false;
+    char *above = tp_path_join(ck->folder, "..");
+    enum tp_status status = above ? tp_orbax_has_file(&has_own, ck->folder, "config.json", err) : tp_fail_nomem(err);
+    if (!status)
+        status = tp_orbax_has_file(&has_manifest, above, "manifest.json", err);
+    if (!status)
+        status = tp_orbax_has_file(&has_config, above, "config.json", err);
+    if (!status && !has_own && has_manifest && has_config)
+        ck->side_folder = above;
+    else
+        free(above);
+    return status;
+}
+
 static enum tp_status open_place(struct tp_checkpoint *ck, const struct tp_place *place,
                                  const struct tp_open_options *options, struct tp_error *err)
 {
@@ -125,8 +142,11 @@ static enum tp_status open_place(struct tp_checkpoint *ck, const struct tp_place
     if (found.item) {
         ck->side_folder = found.unit;
         found.unit = NULL;
+    } else {
+        status = find_side_folder(ck, err);
     }
-    status = note_place(&found, ck, err);
+    if (!status)
+        status = note_place(&found, ck, err);
     if (!status)
         status = tp_orbax_read(ck, err);
     tp_orbax_place_release(&found);

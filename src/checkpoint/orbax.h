@@ -21,6 +21,8 @@ struct tp_orbax_place {
  * could be meant. */
 enum tp_status tp_orbax_locate(struct tp_orbax_place *place, const char *path, bool unfinished, struct tp_error *err);
 void tp_orbax_place_release(struct tp_orbax_place *place);
+/* Whether a folder has a regular file, or a link to one, of that name. */
+enum tp_status tp_orbax_has_file(bool *has, const char *folder, const char *name, struct tp_error *err);
 
 /* Read the item that lies in ck->folder into an empty checkpoint; tp_checkpoint_finish is the caller's. */
 enum tp_status tp_orbax_read(struct tp_checkpoint *ck, struct tp_error *err);

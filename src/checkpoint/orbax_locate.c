@@ -12,7 +12,7 @@
 /* The item that is meant when there are several, the first that is there. */
 static const char *const usual_items[] = {"default", "items", "state", "params", "pytree"};
 
-static enum tp_status has_file(bool *has, const char *folder, const char *name, struct tp_error *err)
+enum tp_status tp_orbax_has_file(bool *has, const char *folder, const char *name, struct tp_error *err)
 {
     enum tp_path_kind kind = TP_PATH_ABSENT;
     char *path = tp_path_join(folder, name);
@@ -99,7 +99,7 @@ static enum tp_status find_items(struct items *items, const char *folder, const 
         char shown[TP_NAME_TEXT], *path = tp_path_join(folder, name);
         bool has = false;
         uint64_t number;
-        status = path ? has_file(&has, path, "_METADATA", err) : tp_fail_nomem(err);
+        status = path ? tp_orbax_has_file(&has, path, "_METADATA", err) : tp_fail_nomem(err);
         free(path);
         if (status || !has || is_unfinished_name(name) || step_number(name, &number))
             continue;
@@ -129,7 +129,7 @@ static enum tp_status find_in_unit(struct tp_orbax_place *place, const char *fol
 {
     bool is_item = false;
     struct items items;
-    enum tp_status status = has_file(&is_item, folder, "_METADATA", err);
+    enum tp_status status = tp_orbax_has_file(&is_item, folder, "_METADATA", err);
     if (status || is_item)
         return status ? status : fill_place(place, folder, NULL, err);
     status = find_items(&items, folder, names, err);

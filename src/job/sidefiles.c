@@ -76,10 +76,15 @@ static bool is_side_file(const char *name)
     return false;
 }
 
+static const char *folder_of(const struct tp_checkpoint *ck)
+{
+    return ck->side_folder ? ck->side_folder : ck->folder;
+}
+
 /* A single file is a model of its own unless it is called as the one file of a model folder is. */
 static bool owns_its_folder(const struct tp_checkpoint *ck)
 {
-    return strcmp(ck->path, ck->folder) == 0 ||
+    return ck->side_folder || strcmp(ck->path, ck->folder) == 0 ||
            (ck->file_count == 1 && strcmp(ck->files[0].name, "model.safetensors") == 0);
 }
 
@@ -147,10 +152,10 @@ enum tp_status tp_side_find(struct tp_side_list *list, const struct tp_checkpoin
     struct tp_names names = {0};
     if (!owns_its_folder(ck))
         return TP_OK;
-    enum tp_status st = tp_folder_list(&names, ck->folder, err);
+    enum tp_status st = tp_folder_list(&names, folder_of(ck), err);
     for (size_t i = 0; i < names.count && !st; i++)
         if (is_side_file(names.items[i]))
-            st = add_if_regular(list, ck->folder, names.items[i], err);
+            st = add_if_regular(list, folder_of(ck), names.items[i], err);
     tp_names_release(&names);
     for (size_t i = 0; i < list->count; i++)
         list->items[i].from = list->items[i].name;
@@ -199,6 +204,6 @@ enum tp_status tp_side_copy(struct tp_side_list *list, const struct tp_checkpoin
 {
     enum tp_status st = TP_OK;
     for (size_t i = 0; i < list->count && !st; i++)
-        st = copy_file(&list->items[i], ck->folder, folder, kernels, sync, err);
+        st = copy_file(&list->items[i], folder_of(ck), folder, kernels, sync, err);
     return st;
 }

@@ -136,7 +136,8 @@ enum tp_status tp_rulings_make(struct tp_map_work *w)
 
 /* ---- numbers: E07 where there is none ---- */
 
-static const char hint_number[] = "A name is one of \"dims\" or a number of config.json.";
+static const char hint_number[] =
+    "A name is one of \"dims\" or a number of config.json, which lies beside the checkpoint.";
 
 static bool no_number(struct tp_map_work *w, uint32_t rule, const char *what)
 {

@@ -93,3 +93,16 @@ def test_an_original_of_another_shape_is_refused_by_name(tmp_path: Path) -> None
     assert done.returncode == 3, done.stderr
     assert "does not fit the original" in done.stderr
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("named", [".", "0", "0/items"])
+def test_whichever_folder_is_named_the_way_back_gives_a_whole_model_folder(tmp_path: Path, named: str) -> None:
+    """The folder of steps, a step or its item: config.json and the tokenizer lie beside the step's manifest.json."""
+    source = tiny.llama(BF16).write(tmp_path / "source", 2)
+    (source / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    run("convert", "-i", source, "-o", tmp_path / "made", "--map", "maxtext/llama", "--quiet")
+    back = tmp_path / "back"
+    run("convert", "-i", tmp_path / "made" / named, "-o", back, "--map", "maxtext/llama", "--reverse")
+    run("verify", "--model", back)
+    for name in ("config.json", "tokenizer_config.json"):
+        assert (back / name).read_bytes() == (source / name).read_bytes()

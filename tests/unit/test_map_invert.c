@@ -252,7 +252,7 @@ static void a_product_with_zero_has_no_way_back(void **state)
     start_back(&back, &there);
     case_has_error(&back, "E07",
                    "rule 1 (line 1): a size or number is not known: \"mul\" by 0 cannot be undone\n"
-                   "A name is one of \"dims\" or a number of config.json.");
+                   "A name is one of \"dims\" or a number of config.json, which lies beside the checkpoint.");
     case_end(&back);
     case_end(&there);
 }
