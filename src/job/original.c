@@ -79,13 +79,11 @@ static enum tp_status restore_array(struct original *o, struct tp_array *a)
 
 /* ---- tensors that the map left out ---- */
 
-static bool is_made(const struct tp_plan *plan, const struct tp_logical *l)
+static int compare_name(const void *key, const void *item)
 {
-    for (size_t i = 0; i < plan->array_count; i++)
-        if (plan->arrays[i].path_len == tp_logical_name_len(l) &&
-            memcmp(plan->arrays[i].path, tp_logical_name(l), plan->arrays[i].path_len) == 0)
-            return true;
-    return false;
+    const struct tp_logical *l = key;
+    const struct tp_array *a = *(const struct tp_array *const *)item;
+    return tp_path_compare(tp_logical_name(l), tp_logical_name_len(l), a->path, a->path_len);
 }
 
 static enum tp_status add_array(struct original *o, const struct tp_logical *l)
@@ -125,30 +123,36 @@ static enum tp_status add_array(struct original *o, const struct tp_logical *l)
     return TP_OK;
 }
 
-static enum tp_status add_one(struct original *o, uint32_t source)
+/* Sources that nothing of the plan has the name of, into `left` (room for all); how many. */
+static size_t left_out(const struct original *o, const struct tp_array *const *sorted, uint32_t *left)
 {
-    const struct tp_logical *l = &o->logicals[source];
-    if (is_made(o->plan, l))
-        return TP_OK;
-    if (!l->decoded && is_plain(l->tensor))
-        return add_array(o, l);
-    o->skipped_count++;
-    return TP_OK;
+    const struct tp_map_result *r = &o->mapped.result;
+    size_t count = 0;
+    for (size_t i = 0; i < r->dropped_count + r->same_count; i++) {
+        uint32_t source = i < r->dropped_count ? r->dropped[i] : r->sames[i - r->dropped_count].source;
+        if (!bsearch(&o->logicals[source], sorted, o->plan->array_count, sizeof *sorted, compare_name))
+            left[count++] = source;
+    }
+    return count;
 }
 
 /* What rules drop, and what was left out for being the same as something. */
 static enum tp_status add_dropped(struct original *o)
 {
     const struct tp_map_result *r = &o->mapped.result;
-    enum tp_status st = TP_OK;
-    for (size_t i = 0; i < r->dropped_count && !st; i++)
-        st = add_one(o, r->dropped[i]);
-    for (size_t i = 0; i < r->same_count && !st; i++)
-        st = add_one(o, r->sames[i].source);
+    const struct tp_array **sorted = tp_plan_sorted(o->plan);
+    uint32_t *left = malloc((r->dropped_count + r->same_count + 1) * sizeof *left);
+    enum tp_status st = sorted && left ? TP_OK : tp_fail_nomem(o->err);
+    for (size_t i = 0, count = st ? 0 : left_out(o, sorted, left); i < count && !st; i++) {
+        const struct tp_logical *l = &o->logicals[left[i]];
+        bool is_ours = !l->decoded && is_plain(l->tensor);
+        o->skipped_count += !is_ours;
+        st = is_ours ? add_array(o, l) : TP_OK;
+    }
+    free(left);
+    free(sorted);
     return st;
 }
-
-/* ---- */
 
 static enum tp_status note(struct original *o)
 {
@@ -168,17 +172,12 @@ static enum tp_status note(struct original *o)
     return ok ? TP_OK : tp_fail_nomem(o->err);
 }
 
-static const uint8_t dtype_of_precision[] = {[TP_PRECISION_FLOAT16] = TP_F16,
-                                             [TP_PRECISION_FLOAT32] = TP_F32,
-                                             [TP_PRECISION_BFLOAT16] = TP_BF16,
-                                             [TP_PRECISION_KEEP] = TP_DTYPE_NONE};
-
 enum tp_status tp_original_use(struct tp_plan *plan, const struct tp_checkpoint *original,
                                const struct tp_convert_options *options, struct tp_error *err)
 {
     struct original o = {.plan = plan, .ck = original, .err = err};
     bool is_choice = options->include.count > 0 || options->exclude.count > 0; /* then nothing more is wanted */
-    o.precision = (enum tp_dtype)dtype_of_precision[options->precision];
+    o.precision = tp_precision_dtype(options->precision);
     enum tp_status st = apply_map(&o, options);
     for (size_t i = 0; i < plan->array_count && !st; i++)
         if (plan->arrays[i].piece_count > 0 && plan->arrays[i].pieces[0].arithmetic)

@@ -2,16 +2,7 @@
 #include "pipeline/cut.h"
 
 #include "base/compiler.h"
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
+#include "base/least.h"
 
 /* ---- views ---- */
 
@@ -76,7 +67,7 @@ static uint64_t first_part(const uint64_t *radix, unsigned digits, uint64_t from
         volume = next;
     }
     *level = i;
-    return digits ? smaller(radix[i] - from / volume % radix[i], (to - from) / volume) : 1;
+    return digits ? tp_smaller(radix[i] - from / volume % radix[i], (to - from) / volume) : 1;
 }
 
 /* ---- a range of positions as boxes ---- */
@@ -93,8 +84,8 @@ void tp_box_walk_begin(struct tp_box_walk *walk, const struct tp_view *view, uin
     walk->last_row = last / volume % length;
     walk->head = first % volume;
     walk->tail = last % volume + 1;
-    walk->cuts[1] = smaller(walk->head, walk->tail);
-    walk->cuts[2] = larger(walk->head, walk->tail);
+    walk->cuts[1] = tp_smaller(walk->head, walk->tail);
+    walk->cuts[2] = tp_larger(walk->head, walk->tail);
     walk->cuts[3] = volume;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline/gather.h"
 
+#include "base/least.h"
 #include "base/status.h"
 #include "pipeline/strided.h"
 
@@ -21,11 +22,6 @@ struct job {
     uint8_t *dst;
     size_t pitch, result_pitch; /* of rows in the stage */
 };
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 static uint64_t parts_of(uint64_t whole, uint64_t part)
 {
@@ -78,7 +74,7 @@ static void widen(struct job *j, unsigned loop, uint64_t want, uint64_t room)
     uint64_t others = 1;
     for (unsigned i = 0; i < j->loop_count; i++)
         others *= i == loop ? 1 : j->most[i];
-    uint64_t steps = smaller(smaller(want, room / others), j->loops[loop].count);
+    uint64_t steps = tp_smaller(tp_smaller(want, room / others), j->loops[loop].count);
     if (steps > j->most[loop])
         j->most[loop] = steps;
 }
@@ -208,7 +204,7 @@ static enum tp_status read_block(struct job *j, const struct block *b, struct tp
     stage_strides(j, b, j->item, j->pitch, strides);
     for (;;) {
         unsigned i = r.inside; /* steps of loop i - 1 are taken, then of those before it */
-        uint64_t steps = i > 0 ? smaller(r.group, b->count[i - 1] - at[i - 1]) : 1;
+        uint64_t steps = i > 0 ? tp_smaller(r.group, b->count[i - 1] - at[i - 1]) : 1;
         enum tp_status st = read_once(j, b, &r, src, steps, to, strides, err);
         if (st)
             return st;
@@ -294,7 +290,7 @@ enum tp_status tp_gather(const struct tp_gathering *g, struct tp_cut *cut, uint8
     for (;;) {
         unsigned i = j.loop_count;
         for (unsigned k = 0; k < j.loop_count; k++)
-            b.count[k] = smaller(j.most[k], j.loops[k].count - at[k]);
+            b.count[k] = tp_smaller(j.most[k], j.loops[k].count - at[k]);
         enum tp_status st = g->is_stopped(g->user) ? tp_fail(err, TP_ERR_CANCELLED, "cancelled") : TP_OK;
         if (!st)
             st = do_block(&j, &b, err);

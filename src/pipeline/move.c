@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
 #include "os/file.h"
@@ -208,11 +209,6 @@ static enum tp_status append(struct worker *w, const uint8_t *bytes, size_t size
     return st;
 }
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Some of *count elements: as many as the buffer has room for. *count of them it were. */
 static enum tp_status write_elems(struct worker *w, const struct tp_out_extent *e, uint64_t at, uint64_t *count,
                                   struct tp_error *err)
@@ -222,13 +218,13 @@ static enum tp_status write_elems(struct worker *w, const struct tp_out_extent *
     size_t room = w->move->budget.buffer_bytes - w->fill;
     uint64_t limit = tp_maker_limit(&w->maker, a, room), whole = (room + item - 1) / item;
     const uint8_t *made;
-    *count = smaller(*count, whole);
+    *count = tp_smaller(*count, whole);
     enum tp_status st = tp_make_in_tile(&w->maker, e, at, count, &made, err);
     if (!st && made) {
         tp_hasher_update(w->hasher, made, (size_t)*count * item);
         return append(w, made, (size_t)*count * item, err);
     }
-    *count = smaller(*count, limit);
+    *count = tp_smaller(*count, limit);
     st = st ? st : tp_make(&w->maker, e, at, *count, w->out + w->fill, err);
     if (st)
         return st;

@@ -4,18 +4,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "base/status.h"
 #include "os/host.h"
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 /* ---- memory ---- */
 
@@ -50,12 +41,12 @@ uint64_t tp_tile_memory_wanted(const struct tp_plan *plan)
         const struct tp_array *a = &plan->arrays[i];
         unsigned item = tp_array_item_bytes(a);
         if (tp_array_is_pieced(a))
-            largest = larger(largest, smaller(a->elem_count, TP_BLOCK_BYTES / item) * item);
+            largest = tp_larger(largest, tp_smaller(a->elem_count, TP_BLOCK_BYTES / item) * item);
     }
     if (largest == 0)
         return 0;
     uint64_t wanted = TP_TILE_MEMORY_MIN + largest + largest / 4; /* room for the stages */
-    return smaller(wanted, TP_TILE_MEMORY_BEST);
+    return tp_smaller(wanted, TP_TILE_MEMORY_BEST);
 }
 
 /* ---- whether it pays ---- */
@@ -120,7 +111,7 @@ static uint64_t choose_end(const struct tp_view *view, uint64_t at, uint64_t lim
     while (k + 1 < view->rank && view->volume[k] > room)
         k++;
     uint64_t row = view->volume[k], run = row * view->length[k], run_begin = at / run * run;
-    uint64_t end = smaller(limit, run_begin + run);
+    uint64_t end = tp_smaller(limit, run_begin + run);
     if (end - at <= room)
         return end;
     uint64_t parts = (end - at + room - 1) / room, even = at + (end - at + parts - 1) / parts;
@@ -169,8 +160,8 @@ static void find_bounds(struct making *m)
             low = low * m->view.shape[d] + box.low[d];
             high = high * m->view.shape[d] + box.high[d] - 1;
         }
-        m->low = smaller(low, m->low);
-        m->high = larger(high, m->high);
+        m->low = tp_smaller(low, m->low);
+        m->high = tp_larger(high, m->high);
     }
 }
 

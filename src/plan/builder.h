@@ -35,4 +35,7 @@ void tp_plan_count_array(struct tp_plan *plan, struct tp_array *a);
 /* Arrays as options->map says, from plan->logicals (from_map.c). */
 enum tp_status tp_plan_add_mapped(struct tp_plan_builder *b);
 
+/* The shape of bytes that hold two codes each. The rank is 1 or more. */
+enum tp_status tp_halve_last_axis(const struct tp_plan_builder *b, struct tp_array *array);
+
 #endif

@@ -100,15 +100,7 @@ static enum tp_status set_bytes(const struct tp_plan_builder *b, struct tp_array
     l->dtype = TP_U8;
     if (tp_dtype_bits((enum tp_dtype)piece->source_dtype) < 8)
         piece->run_elems = a->elem_count = l->tensor->size_bytes;
-    if (a->view != TP_F4)
-        return TP_OK;
-    uint64_t *halved = tp_arena_alloc(&b->plan->arena, a->rank * sizeof *halved);
-    if (!halved)
-        return tp_fail_nomem(b->err);
-    memcpy(halved, a->shape, a->rank * sizeof *halved);
-    halved[a->rank - 1] /= 2;
-    a->shape = halved;
-    return TP_OK;
+    return a->view == TP_F4 ? tp_halve_last_axis(b, a) : TP_OK;
 }
 
 static enum tp_status add_pieces(struct tp_plan_builder *b, const struct tp_map_target *t, struct tp_array *a)

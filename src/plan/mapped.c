@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
+#include "plan/plan.h"
 
 /* ---- what the map wants decoded ---- */
 
@@ -72,11 +73,6 @@ static enum tp_status read_config(struct tp_mapped *mapped, const struct tp_chec
 
 /* ---- applying ---- */
 
-static const uint8_t dtype_of_precision[] = {[TP_PRECISION_FLOAT16] = TP_F16,
-                                             [TP_PRECISION_FLOAT32] = TP_F32,
-                                             [TP_PRECISION_BFLOAT16] = TP_BF16,
-                                             [TP_PRECISION_KEEP] = TP_DTYPE_NONE};
-
 enum tp_status tp_mapped_make(struct tp_mapped *mapped, const struct tp_checkpoint *ck,
                               const struct tp_logical *logicals, size_t count, const struct tp_convert_options *options,
                               const struct tp_map_expected *expected, size_t expected_count, struct tp_error *err)
@@ -95,7 +91,7 @@ enum tp_status tp_mapped_make(struct tp_mapped *mapped, const struct tp_checkpoi
                                        .source_count = count,
                                        .expected = expected,
                                        .expected_count = expected_count,
-                                       .precision = dtype_of_precision[options->precision]};
+                                       .precision = (uint8_t)tp_precision_dtype(options->precision)};
     return tp_map_apply(&mapped->result, &question, err);
 }
 

@@ -155,12 +155,14 @@ static enum tp_status select_tensors(struct tp_plan_builder *b)
 
 /* ---- dtypes ---- */
 
-static const enum tp_dtype precision_dtype[] = {
-    [TP_PRECISION_FLOAT16] = TP_F16,
-    [TP_PRECISION_FLOAT32] = TP_F32,
-    [TP_PRECISION_BFLOAT16] = TP_BF16,
-    [TP_PRECISION_KEEP] = TP_DTYPE_NONE,
-};
+enum tp_dtype tp_precision_dtype(enum tp_precision precision)
+{
+    static const uint8_t dtypes[] = {[TP_PRECISION_FLOAT16] = TP_F16,
+                                     [TP_PRECISION_FLOAT32] = TP_F32,
+                                     [TP_PRECISION_BFLOAT16] = TP_BF16,
+                                     [TP_PRECISION_KEEP] = TP_DTYPE_NONE};
+    return (enum tp_dtype)dtypes[precision];
+}
 
 /* dtypes that releases of ml_dtypes, JAX or tensorstore still in use do not know: one of them fails a whole file there.
  */
@@ -180,7 +182,7 @@ enum tp_dtype tp_model_dtype(const struct tp_checkpoint *source)
 static enum tp_dtype wanted_dtype(const struct tp_plan_builder *b, const struct tp_logical *l, enum tp_dtype from)
 {
     enum tp_dtype kept = l->decoded ? tp_model_dtype(b->source) : from;
-    enum tp_dtype wanted = precision_dtype[b->options->precision];
+    enum tp_dtype wanted = tp_precision_dtype(b->options->precision);
     return wanted == TP_DTYPE_NONE || matches_any(&b->options->keep_dtype, tp_logical_name(l)) ? kept : wanted;
 }
 
@@ -356,6 +358,17 @@ static enum tp_status set_path(const struct tp_plan_builder *b, struct tp_array 
     return TP_OK;
 }
 
+enum tp_status tp_halve_last_axis(const struct tp_plan_builder *b, struct tp_array *a)
+{
+    uint64_t *halved = tp_arena_alloc(&b->plan->arena, a->rank * sizeof *halved);
+    if (!halved)
+        return tp_fail_nomem(b->err);
+    memcpy(halved, a->shape, a->rank * sizeof *halved);
+    halved[a->rank - 1] /= 2;
+    a->shape = halved;
+    return TP_OK;
+}
+
 static enum tp_status set_shape(const struct tp_plan_builder *b, struct tp_array *a, const struct tp_logical *l)
 {
     a->rank = tp_logical_rank(l);
@@ -364,14 +377,8 @@ static enum tp_status set_shape(const struct tp_plan_builder *b, struct tp_array
     a->elem_count = packed ? l->tensor->size_bytes : tp_logical_elem_count(l);
     if (a->view != TP_F4)
         return TP_OK;
-    uint64_t *halved = tp_arena_alloc(&b->plan->arena, a->rank * sizeof *halved);
-    if (!halved)
-        return tp_fail_nomem(b->err);
-    memcpy(halved, a->shape, a->rank * sizeof *halved);
-    halved[a->rank - 1] /= 2;
-    a->shape = halved;
     a->elem_count /= 2;
-    return TP_OK;
+    return tp_halve_last_axis(b, a);
 }
 
 static bool is_counted(const struct tp_array *a)

@@ -141,6 +141,8 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
                              struct tp_error *err);
 void tp_plan_release(struct tp_plan *plan);
 
+/* What floats become, or TP_DTYPE_NONE: what they are. */
+enum tp_dtype tp_precision_dtype(enum tp_precision precision);
 /* config.json's own dtype, where it names one that numbers can be decoded to; else bfloat16. */
 enum tp_dtype tp_model_dtype(const struct tp_checkpoint *source);
 

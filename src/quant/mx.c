@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "base/status.h"
 #include "checkpoint/describe.h"
 #include "kernels/transpose.h"
@@ -302,11 +303,6 @@ struct tile {
     uint64_t blocks, rows;
 };
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Whole cache lines, an odd number of them: neighbouring columns do not meet in one set of the cache. */
 static uint64_t stride_of(uint64_t rows)
 {
@@ -320,12 +316,12 @@ static void tiling_init(struct tiling *t, const struct tp_decoded *d, const stru
     t->d = d;
     t->kernels = kernels;
     t->mx = mx;
-    t->stage_bytes = (size_t)smaller(scratch->size_bytes / 8, STAGE_BYTES);
+    t->stage_bytes = (size_t)tp_smaller(scratch->size_bytes / 8, STAGE_BYTES);
     const uint64_t room = (scratch->size_bytes - t->stage_bytes) / (CODE_BYTES + 1u); /* rows of one block */
     const bool has_all_rows = mx->rows < room && stride_of(mx->rows) <= room;
     t->rows = has_all_rows ? mx->rows : (room / LINE - 1) * LINE;
     t->stride = (size_t)stride_of(t->rows);
-    t->blocks = has_all_rows ? smaller(mx->blocks, room / t->stride) : 1;
+    t->blocks = has_all_rows ? tp_smaller(mx->blocks, room / t->stride) : 1;
     t->row_tiles = (mx->rows - 1) / t->rows + 1;
     t->stage = scratch->bytes;
     t->scales = t->stage + t->stage_bytes;
@@ -372,10 +368,12 @@ static enum tp_status load(const struct tiling *t, const struct tile *tile, cons
     enum tp_status st = TP_OK;
     const uint64_t first_row = tile->expert * t->mx->rows + tile->row, row_bytes = t->mx->blocks * from->block_bytes;
     const uint64_t begin = tile->block * from->block_bytes, wanted = tile->blocks * from->block_bytes;
-    const uint64_t width = smaller(row_bytes, t->stage_bytes / STAGE_ROWS), rows = t->stage_bytes / width / LINE * LINE;
+    const uint64_t width = tp_smaller(row_bytes, t->stage_bytes / STAGE_ROWS),
+                   rows = t->stage_bytes / width / LINE * LINE;
     for (uint64_t byte = 0; byte < wanted; byte += width)
         for (uint64_t row = 0; !st && row < tile->rows; row += rows) {
-            const size_t n = (size_t)smaller(rows, tile->rows - row), columns = (size_t)smaller(width, wanted - byte);
+            const size_t n = (size_t)tp_smaller(rows, tile->rows - row),
+                         columns = (size_t)tp_smaller(width, wanted - byte);
             const uint8_t *bytes;
             size_t pitch;
             st = stage_rows(t, from, first_row + row, n, begin + byte, columns, &bytes, &pitch, err);
@@ -393,8 +391,8 @@ static struct tile tile_of_key(const struct tiling *t, uint64_t key)
     return (struct tile){.expert = key / t->row_tiles / t->mx->blocks,
                          .block = block,
                          .row = row,
-                         .blocks = smaller(t->blocks, t->mx->blocks - block),
-                         .rows = smaller(t->rows, t->mx->rows - row)};
+                         .blocks = tp_smaller(t->blocks, t->mx->blocks - block),
+                         .rows = tp_smaller(t->rows, t->mx->rows - row)};
 }
 
 /* A tile with row `row` of block `block`, in the scratch. */
@@ -435,7 +433,7 @@ static enum tp_status decode_transposed(const struct tp_decoded *d, struct tp_sc
         enum tp_status st = tile_get(&t, scratch, &tile, expert, column / BLOCK, row, err);
         if (st)
             return st;
-        const uint64_t n = smaller(count, tile.row + tile.rows - row), within = column - tile.block * BLOCK;
+        const uint64_t n = tp_smaller(count, tile.row + tile.rows - row), within = column - tile.block * BLOCK;
         const uint8_t *codes = t.codes + within / 2 * t.stride + (row - tile.row);
         const uint8_t *scales = t.scales + within / BLOCK * t.stride + (row - tile.row);
         kernels->mxfp4_each_to_bf16(dst, codes, scales, (size_t)n, within % 2, d->options.positive_zero);
