@@ -6,7 +6,8 @@
 #define MIB ((uint64_t)1 << 20)
 #define WHOLE_BELOW (2 * MIB)
 #define PARTS 16u                             /* so that as many hosts can read apart */
-#define TRANSPOSED_BYTES (2 * MIB)            /* what is put together in memory stays in the cache of a core */
+#define BAND_BYTES (2 * MIB)                  /* what is put together in memory stays in the processor's cache */
+#define BAND_CHUNK_BYTES (MIB / 2)            /* at least, of those in a band */
 #define SOURCE_RUN_BYTES ((uint64_t)16 << 10) /* longer ones are not read much faster */
 #define RUN_BYTES ((uint64_t)256)             /* shorter ones are not made for the sake of small chunks */
 
@@ -159,7 +160,7 @@ static void cut_transposed(uint64_t *chunk, unsigned rank, struct group x, struc
                            uint64_t chunk_bytes)
 {
     uint64_t most = chunk_bytes ? chunk_bytes : TP_CHUNK_BYTES_DEFAULT;
-    uint64_t wanted = most < TRANSPOSED_BYTES ? most : TRANSPOSED_BYTES;
+    uint64_t wanted = most < BAND_BYTES ? most : BAND_BYTES;
     for (unsigned d = 0; d < rank; d++) {
         bool is_traded = (d >= x.first && d < x.end) || (d >= y.first && d < y.end);
         while (!is_traded && volume_of(chunk, rank) * item_bytes > wanted && halve(chunk, d, d + 1))
@@ -182,21 +183,38 @@ static void cut_transposed(uint64_t *chunk, unsigned rank, struct group x, struc
     }
 }
 
+/* Into chunks that are near-square, which can be read by shards of either axis. They follow each other along the
+ * slowest axis, so that a band of them is bytes in one order; that axis, if it is one of `y`. */
+static unsigned cut_band(uint64_t *chunk, unsigned rank, struct group x, struct group y, unsigned item_bytes)
+{
+    unsigned d = 0;
+    while (d + 1 < rank && chunk[d] == 1)
+        d++;
+    if (d < y.first || d >= y.end)
+        return rank - 1;
+    while (volume_of(chunk, rank) * item_bytes >= 2 * BAND_CHUNK_BYTES && length_of(chunk, y) > length_of(chunk, x) &&
+           chunk[d] % 2 == 0)
+        chunk[d] /= 2;
+    return d;
+}
+
 /* ---- an array ---- */
 
-void tp_chunk_array(uint64_t *chunk, const struct tp_array *a, uint64_t chunk_bytes)
+unsigned tp_chunk_array(uint64_t *chunk, const struct tp_array *a, uint64_t chunk_bytes, bool in_bands)
 {
     unsigned item_bytes = tp_array_item_bytes(a);
     uint64_t size = item_bytes * a->elem_count, slot[TP_GRID_RANK_MAX];
     struct group array_side, source_side;
     if (tp_chunk_parts(size, chunk_bytes) == 1 || !find_slot(slot, a)) {
         tp_chunk_shape(chunk, a->shape, a->rank, item_bytes, chunk_bytes);
-        return;
+        return a->rank ? a->rank - 1u : 0;
     }
     for (unsigned d = 0; d < a->rank; d++)
         chunk[d] = slot[d];
-    if (find_traded(&array_side, &source_side, a))
-        cut_transposed(chunk, a->rank, array_side, source_side, item_bytes, chunk_bytes);
-    else
+    if (!find_traded(&array_side, &source_side, a)) {
         cut(chunk, a->rank, tp_chunk_parts(item_bytes * volume_of(slot, a->rank), chunk_bytes));
+        return a->rank - 1u;
+    }
+    cut_transposed(chunk, a->rank, array_side, source_side, item_bytes, chunk_bytes);
+    return in_bands ? cut_band(chunk, a->rank, array_side, source_side, item_bytes) : a->rank - 1u;
 }

@@ -22,8 +22,9 @@ void tp_chunk_shape(uint64_t *chunk, const uint64_t *shape, unsigned rank, unsig
 
 /* The chunk of an array as its pieces make it. One that is not whole (below 2 MiB) spans no two pieces along an axis on
  * which they are stacked, so an axis made by stacking has chunks of 1. One that is physically transposed is cut into
- * near-square chunks of 4 to 8 MiB over the two axes that trade places, for long runs in the source as in the array;
- * all others are cut as tp_chunk_shape does. Rank at most TP_GRID_RANK_MAX. */
-void tp_chunk_array(uint64_t *chunk, const struct tp_array *array, uint64_t chunk_bytes);
+ * bands of up to 4 MiB that are long runs in the source, and these (in_bands) into chunks of 1 MiB or more, near-square
+ * over the two axes that trade places; all others are cut as tp_chunk_shape does. Returns the axis along which a band
+ * goes, else the last one, or 0. Rank at most TP_GRID_RANK_MAX. */
+unsigned tp_chunk_array(uint64_t *chunk, const struct tp_array *array, uint64_t chunk_bytes, bool in_bands);
 
 #endif

@@ -145,7 +145,8 @@ static enum tp_status place_array(struct layout *l, uint32_t array)
 {
     const struct tp_array *a = &l->plan->arrays[array];
     enum tp_status st = TP_OK;
-    for (uint32_t n = 0, count = (uint32_t)tp_grid_chunk_count(a); n < count && !st; n++) {
+    for (uint64_t i = 0, count = tp_grid_chunk_count(a); i < count && !st; i++) {
+        uint32_t n = (uint32_t)tp_grid_placed(a, i);
         struct linked chunk = {.array = array, .number = n};
         if (!l->refers[array] || !tp_refer_chunk(&chunk.at, l->plan, a, n))
             st = place_chunk(l, array, n);

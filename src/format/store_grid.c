@@ -17,6 +17,7 @@ struct chooser {
     const struct tp_orbax_options *options;
     uint64_t min_chunk_bytes;
     unsigned version;
+    bool in_bands;
     struct tp_name_list too_small; /* arrays that are copied for it */
     struct tp_error *err;
 };
@@ -66,7 +67,8 @@ static enum tp_status choose_version(struct chooser *c, unsigned wanted)
 
 /* ---- one array ---- */
 
-static enum tp_status set_grid(struct chooser *c, struct tp_array *a, const uint64_t *chunk, const uint8_t *order)
+static enum tp_status set_grid(struct chooser *c, struct tp_array *a, const uint64_t *chunk, const uint8_t *order,
+                               unsigned across)
 {
     if (a->rank == 0 || (!order && memcmp(chunk, a->shape, a->rank * sizeof *chunk) == 0))
         return TP_OK; /* one row-major chunk: its elements are a flat range */
@@ -78,7 +80,7 @@ static enum tp_status set_grid(struct chooser *c, struct tp_array *a, const uint
     memcpy(shape, chunk, a->rank * sizeof *shape);
     if (order)
         memcpy(axes, order, a->rank);
-    *grid = (struct tp_grid){shape, axes};
+    *grid = (struct tp_grid){shape, axes, (uint8_t)across};
     a->grid = grid;
     return TP_OK;
 }
@@ -105,15 +107,16 @@ static enum tp_status choose_grid(struct chooser *c, struct tp_array *a, bool *r
     if (a->elem_count == 0)
         return TP_OK;
     if (*refers)
-        return set_grid(c, a, grid.chunk, grid.is_row_major ? NULL : grid.order);
-    tp_chunk_array(chunk, a, c->options->chunk_bytes);
-    return set_grid(c, a, chunk, NULL);
+        return set_grid(c, a, grid.chunk, grid.is_row_major ? NULL : grid.order, a->rank - 1u);
+    unsigned across = tp_chunk_array(chunk, a, c->options->chunk_bytes, c->in_bands);
+    return set_grid(c, a, chunk, NULL, across);
 }
 
 enum tp_status tp_store_choose_grids(struct tp_store *store, bool *refers, struct tp_plan *plan,
                                      const struct tp_convert_options *options, struct tp_error *err)
 {
     struct chooser c = {.plan = plan, .options = &options->orbax, .err = err};
+    c.in_bands = store->has_database; /* elsewhere a chunk is a file */
     c.min_chunk_bytes = options->orbax.min_chunk_bytes ? options->orbax.min_chunk_bytes : MIN_CHUNK_DEFAULT;
     enum tp_status st = choose_version(&c, store->version);
     for (size_t i = 0; i < plan->array_count && !st; i++)

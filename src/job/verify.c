@@ -219,7 +219,7 @@ static enum tp_status add_array(struct tp_verifying *v, uint32_t tensor, size_t 
         struct tp_grid *grid = tp_arena_alloc(&plan->arena, sizeof *grid);
         if (!grid)
             return tp_fail_nomem(v->err);
-        *grid = (struct tp_grid){t->chunks->shape, t->chunks->order};
+        *grid = (struct tp_grid){t->chunks->shape, t->chunks->order, 0};
         a->grid = grid;
     }
     if (!tp_array_grow(&plan->extents, extent_capacity, plan->extent_count + t->extent_count, sizeof *plan->extents))

@@ -3,6 +3,7 @@
 
 #include "base/compiler.h"
 #include "base/least.h"
+#include "pipeline/band.h"
 
 /* ---- views ---- */
 
@@ -15,7 +16,7 @@ static void set_volumes(struct tp_view *view)
     }
 }
 
-void tp_view_of_chunk(struct tp_view *view, const struct tp_array *array, uint64_t number)
+void tp_view_of_chunks(struct tp_view *view, const struct tp_array *array, uint64_t number, uint32_t chunks)
 {
     const struct tp_grid *grid = array->grid;
     *view = (struct tp_view){.rank = array->rank};
@@ -25,6 +26,8 @@ void tp_view_of_chunk(struct tp_view *view, const struct tp_array *array, uint64
         view->order[k] = grid->order ? grid->order[k] : (uint8_t)k;
         view->length[k] = grid->chunk[view->order[k]];
     }
+    if (chunks > 1)
+        view->length[tp_band_level(array)] *= chunks;
     set_volumes(view);
 }
 

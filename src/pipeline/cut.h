@@ -20,9 +20,9 @@ struct tp_view {
     uint64_t volume[TP_GRID_RANK_MAX]; /* positions from one index to the next */
 };
 
-/* A chunk's positions begin at its corner; those of a flat range at the array's element 0. An array whose shape does
- * not count its elements is one axis. */
-void tp_view_of_chunk(struct tp_view *view, const struct tp_array *array, uint64_t number);
+/* The positions of a chunk, or of a band of `chunks` (pipeline/band.h), begin at its corner; those of a flat range at
+ * the array's element 0. An array whose shape does not count its elements is one axis. */
+void tp_view_of_chunks(struct tp_view *view, const struct tp_array *array, uint64_t number, uint32_t chunks);
 void tp_view_of_array(struct tp_view *view, const struct tp_array *array);
 /* All of it as one axis: pieces of a flat range that fit no other view. */
 void tp_view_flat(struct tp_view *view, const struct tp_array *array);

@@ -241,6 +241,36 @@ static void set_pitches(struct job *j, const struct block *b)
     j->result_pitch = pitch_of((size_t)b->row * j->result_item, may_pad);
 }
 
+/* One row, what lies in each part apart. */
+static void make_row(const struct job *j, uint8_t *result, uint8_t *source, uint64_t position, uint64_t count)
+{
+    const struct tp_gathering *g = j->g;
+    uint64_t step = j->loops[j->loop_count - 1].dst_stride;
+    for (uint64_t n; count > 0; count -= n) {
+        uint64_t part = position / g->part_elems, left = (part + 1) * g->part_elems - position;
+        n = step > 0 ? tp_smaller(count, parts_of(left, step)) : count;
+        tp_values_make(&g->values, result, source, (size_t)n, &g->seen[part]);
+        result += n * j->result_item;
+        source += n * j->item;
+        position += n * step;
+    }
+}
+
+static void make_parts(const struct job *j, const struct block *b, uint8_t *result)
+{
+    uint64_t at[TP_GATHER_LOOPS_MAX] = {0}, position = b->position;
+    for (uint64_t row = 0; row < b->rows; row++) {
+        make_row(j, result + row * j->result_pitch, j->g->stage.source + row * j->pitch, position, b->row);
+        for (unsigned i = j->loop_count - 1; i-- > 0;) {
+            position += j->loops[i].dst_stride;
+            if (++at[i] < b->count[i])
+                break;
+            position -= at[i] * j->loops[i].dst_stride;
+            at[i] = 0;
+        }
+    }
+}
+
 static const uint8_t *make_values(const struct job *j, const struct block *b)
 {
     const struct tp_gathering *g = j->g;
@@ -248,6 +278,10 @@ static const uint8_t *make_values(const struct job *j, const struct block *b)
     uint8_t *result = stays ? g->stage.source : g->stage.result;
     bool is_whole = j->pitch == b->row * j->item && j->result_pitch == b->row * j->result_item;
     uint64_t calls = is_whole ? 1 : b->rows, n = is_whole ? b->rows * b->row : b->row;
+    if (g->part_elems > 0) {
+        make_parts(j, b, result);
+        return result;
+    }
     for (uint64_t i = 0; i < calls; i++)
         tp_values_make(&g->values, result + i * j->result_pitch, g->stage.source + i * j->pitch, (size_t)n, g->seen);
     return result;

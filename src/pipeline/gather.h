@@ -29,7 +29,8 @@ struct tp_gathering {
     const struct tp_logical *logical;
     struct tp_values values;
     struct tp_stage stage;
-    struct tp_result *seen;
+    struct tp_result *seen;         /* of positions from 0 on; */
+    uint64_t part_elems;            /* where not 0: of every so many positions apart, seen[0], seen[1] ... */
     bool (*is_stopped)(void *user); /* asked now and then; then it fails with CANCELLED */
     void *user;
 };

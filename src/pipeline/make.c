@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
 #include "os/host.h"
@@ -68,7 +69,8 @@ void tp_maker_release(struct tp_maker *maker)
 void tp_maker_begin(struct tp_maker *maker)
 {
     tp_result_init(&maker->seen);
-    maker->tile.extent = NULL; /* what a tile holds is counted where it was made */
+    if (maker->tile.extent_count < 2) /* what a tile holds is counted where it was made; of a band, where it is used */
+        maker->tile.extent = NULL;
 }
 
 /* ---- rows ---- */
@@ -182,21 +184,37 @@ static bool is_tiled(struct tp_maker *m, const struct tp_out_extent *e)
     return m->tile.memory && tp_tile_pays(&m->tile, a, a->grid && m->has_gather ? &m->gather : NULL);
 }
 
+/* How many extents a tile that begins with this one should have: those of a band, if one piece holds all of it. */
+static uint32_t band_of(struct tp_maker *m, const struct tp_out_extent *e)
+{
+    const struct tp_array *a = &m->plan->arrays[e->array];
+    struct tp_gather last;
+    if (!a->grid || !m->has_gather)
+        return 1;
+    uint32_t count = tp_band_chunks(m->plan, e, m->tile.size_bytes / tp_array_item_bytes(a));
+    if (count == 1 || (tp_box_gather(&last, a, e[count - 1].leaf) && last.piece == m->gather.piece))
+        return count;
+    return 1;
+}
+
 static enum tp_status make_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, struct tp_error *err)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     uint64_t step = TP_BLOCK_BYTES / tp_array_item_bytes(a), limit = (at / step + 1) * step;
+    uint32_t extent_count = at == 0 ? band_of(m, e) : 1;
     struct tp_tile_job job = {.plan = m->plan,
                               .kernels = m->kernels,
                               .reader = &m->reader,
                               .gather = a->grid && m->has_gather ? &m->gather : NULL,
+                              .extent_count = extent_count,
                               .seen = &m->seen,
                               .saturate = m->saturate,
                               .raw = m->in,
                               .raw_bytes = m->piece_bytes,
                               .is_stopped = m->is_stopped,
                               .user = m->user};
-    return tp_tile_make(&m->tile, &job, e, at, limit < e->elem_count ? limit : e->elem_count, err);
+    limit = extent_count > 1 ? extent_count * e->elem_count : tp_smaller(limit, e->elem_count);
+    return tp_tile_make(&m->tile, &job, e, at, limit, err);
 }
 
 /* *made: where elements lie, or NULL, where no tile is used. */
@@ -205,16 +223,19 @@ static enum tp_status find_in_tile(struct tp_maker *m, const struct tp_out_exten
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     const struct tp_tile *t = &m->tile;
-    uint64_t position = tp_tile_position(a, e, at);
     *made = NULL;
     if (!is_tiled(m, e))
         return TP_OK;
-    if (t->extent != e || position < t->first || position >= t->end) {
+    uint64_t position = tp_tile_has(t, e) ? tp_tile_position(t, a, e, at) : UINT64_MAX;
+    if (position < t->first || position >= t->end) {
         enum tp_status st = make_tile(m, e, at, err);
         if (st)
             return st;
+        position = tp_tile_position(t, a, e, at);
     }
-    *count = *count < t->end - position ? *count : t->end - position;
+    if (t->extent_count > 1 && at == 0)
+        tp_result_merge(&m->seen, &t->seen[e - t->extent]);
+    *count = tp_smaller(*count, t->end - position);
     *made = t->bytes + (position - t->first) * tp_array_item_bytes(a);
     return TP_OK;
 }

@@ -39,8 +39,7 @@ static void keep_result(struct worker *w, const struct tp_array *a)
     if (a->result == TP_NONE || !m->results)
         return;
     pthread_mutex_lock(&m->lock);
-    tp_stats_merge(&m->results[a->result].stats, &w->maker.seen.stats);
-    m->results[a->result].odd_bool_count += w->maker.seen.odd_bool_count;
+    tp_result_merge(&m->results[a->result], &w->maker.seen);
     pthread_mutex_unlock(&m->lock);
 }
 

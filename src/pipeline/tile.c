@@ -2,6 +2,7 @@
 #include "pipeline/tile.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/least.h"
@@ -15,7 +16,8 @@ bool tp_tile_init(struct tp_tile *tile, size_t memory_bytes)
     size_t stage = memory_bytes / 16 < TP_STAGE_BEST ? memory_bytes / 16 : TP_STAGE_BEST;
     size_t alloc = tp_stage_alloc_bytes(stage) / 64 * 64;
     *tile = (struct tp_tile){.memory = tp_host_alloc_aligned(memory_bytes), .memory_bytes = memory_bytes};
-    if (!tile->memory)
+    tile->seen = calloc(TP_BAND_CHUNKS_MAX, sizeof *tile->seen);
+    if (!tile->memory || !tile->seen)
         return false;
     tile->stage = (struct tp_stage){.source = tile->memory, .result = tile->memory + alloc, .size_bytes = stage};
     tile->bytes = tile->memory + 2 * alloc;
@@ -26,7 +28,9 @@ bool tp_tile_init(struct tp_tile *tile, size_t memory_bytes)
 void tp_tile_release(struct tp_tile *tile)
 {
     tp_host_free_aligned(tile->memory, tile->memory_bytes);
+    free(tile->seen);
     tile->memory = NULL;
+    tile->seen = NULL;
 }
 
 bool tp_array_is_pieced(const struct tp_array *array)
@@ -131,7 +135,8 @@ struct making {
     const struct tp_tile_job *job;
     const struct tp_array *array;
     struct tp_view view;
-    uint64_t low, high; /* the array's elements that the tile has lie in [low, high] */
+    uint64_t part_elems; /* of each extent of a band; else 0 */
+    uint64_t low, high;  /* the array's elements that the tile has lie in [low, high] */
     uint64_t made;
 };
 
@@ -174,7 +179,8 @@ static enum tp_status gather_piece(struct making *m, const struct tp_piece *piec
     struct tp_gathering g = {.reader = job->reader,
                              .logical = &job->plan->logicals[piece->logical],
                              .stage = m->tile->stage,
-                             .seen = job->seen,
+                             .seen = m->part_elems > 0 ? m->tile->seen : job->seen,
+                             .part_elems = m->part_elems,
                              .is_stopped = job->is_stopped,
                              .user = job->user};
     enum tp_status st = tp_values_of(&g.values, m->array, piece, job->kernels, job->saturate, err);
@@ -243,7 +249,7 @@ static void set_view(struct making *m, const struct tp_out_extent *e)
         t->seen_from = t->cursor = 0;
     }
     if (m->array->grid) {
-        tp_view_of_chunk(&m->view, m->array, e->leaf);
+        tp_view_of_chunks(&m->view, m->array, e->leaf, m->tile->extent_count);
         return;
     }
     tp_view_of_array(&m->view, m->array);
@@ -257,9 +263,13 @@ enum tp_status tp_tile_make(struct tp_tile *tile, const struct tp_tile_job *job,
 {
     struct making m = {.tile = tile, .job = job, .array = &job->plan->arrays[extent->array]};
     unsigned item = tp_array_item_bytes(m.array);
-    uint64_t begin = tp_tile_position(m.array, extent, 0), room = tile->size_bytes / item;
-    set_view(&m, extent);
     tile->extent = extent;
+    tile->extent_count = job->extent_count;
+    m.part_elems = job->extent_count > 1 ? extent->elem_count : 0;
+    for (uint32_t i = 0; m.part_elems > 0 && i < job->extent_count; i++)
+        tp_result_init(&tile->seen[i]);
+    uint64_t begin = tp_tile_position(tile, m.array, extent, 0), room = tile->size_bytes / item;
+    set_view(&m, extent);
     tile->first = begin + at;
     tile->end = choose_end(&m.view, begin + at, begin + limit, room);
     uint64_t count = tile->end - tile->first;

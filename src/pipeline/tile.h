@@ -4,6 +4,7 @@
 #ifndef TP_PIPELINE_TILE_H
 #define TP_PIPELINE_TILE_H
 
+#include "pipeline/band.h"
 #include "pipeline/gather.h"
 
 #define TP_TILE_MEMORY_BEST ((uint64_t)66 << 20) /* a block's, and the stages */
@@ -13,10 +14,12 @@
 struct tp_tile {
     uint8_t *memory; /* NULL: none */
     size_t memory_bytes;
-    uint8_t *bytes; /* in it: the elements of an extent from position `first` on */
+    uint8_t *bytes; /* in it: the elements of an extent, or of a band, from position `first` on */
     size_t size_bytes;
-    struct tp_stage stage; /* in it, but for `raw` */
-    const struct tp_out_extent *extent;
+    struct tp_stage stage;              /* in it, but for `raw` */
+    const struct tp_out_extent *extent; /* NULL: nothing is in it */
+    uint32_t extent_count;              /* more than 1: a band; */
+    struct tp_result *seen;             /* then of each extent; TP_BAND_CHUNKS_MAX */
     uint64_t first, end;
     /* Extents of an array come in about the order of its pieces: none before `cursor` reaches element `seen_from`. */
     const struct tp_array *array;
@@ -27,10 +30,15 @@ struct tp_tile {
     bool is_scattered;
 };
 
-/* The position (pipeline/cut.h) of an extent's element. */
-static inline uint64_t tp_tile_position(const struct tp_array *array, const struct tp_out_extent *extent, uint64_t at)
+/* Whether something of the extent may be in the tile; and the position (pipeline/cut.h) of its element there. */
+static inline bool tp_tile_has(const struct tp_tile *tile, const struct tp_out_extent *extent)
 {
-    return array->grid ? at : extent->first_elem + at;
+    return tile->extent && extent >= tile->extent && extent < tile->extent + tile->extent_count;
+}
+static inline uint64_t tp_tile_position(const struct tp_tile *tile, const struct tp_array *array,
+                                        const struct tp_out_extent *extent, uint64_t at)
+{
+    return array->grid ? (uint64_t)(extent - tile->extent) * extent->elem_count + at : extent->first_elem + at;
 }
 
 /* `memory_bytes`: at least 1 KiB. False: no memory. */
@@ -52,7 +60,8 @@ struct tp_tile_job {
     const struct tp_plan *plan;
     const struct tp_kernels *kernels;
     struct tp_reader_state *reader;
-    const struct tp_gather *gather; /* as above */
+    const struct tp_gather *gather; /* as above; of a band its first chunk's */
+    uint32_t extent_count;          /* a band, if more than 1: `at` is then 0 and `limit` counts all of it */
     struct tp_result *seen;
     bool saturate;
     uint8_t *raw;

@@ -14,6 +14,12 @@ void tp_result_init(struct tp_result *result)
     result->odd_bool_count = 0;
 }
 
+void tp_result_merge(struct tp_result *into, const struct tp_result *more)
+{
+    tp_stats_merge(&into->stats, &more->stats);
+    into->odd_bool_count += more->odd_bool_count;
+}
+
 static bool is_float(enum tp_dtype dtype)
 {
     return dtype == TP_F64 || dtype == TP_F32 || dtype == TP_F16 || dtype == TP_BF16;

@@ -15,6 +15,7 @@ struct tp_result {
 };
 
 void tp_result_init(struct tp_result *result);
+void tp_result_merge(struct tp_result *into, const struct tp_result *more);
 
 struct tp_values {
     const struct tp_kernels *kernels;

@@ -121,6 +121,17 @@ uint64_t tp_grid_chunk_count(const struct tp_array *array)
     return count;
 }
 
+uint64_t tp_grid_placed(const struct tp_array *array, uint64_t i)
+{
+    uint64_t length = 1, apart = 1; /* chunks along that axis, and from one to the next of them */
+    for (unsigned d = array->rank; array->grid && d-- > array->grid->across;) {
+        apart *= length;
+        length = array->shape[d] / array->grid->chunk[d];
+    }
+    uint64_t inside = i / length % apart, outside = i / length - inside;
+    return outside * length + i % length * apart + inside;
+}
+
 void tp_grid_corner(const struct tp_array *array, uint64_t number, uint64_t *corner)
 {
     for (unsigned d = array->rank; d-- > 0;) {

@@ -44,5 +44,8 @@ const struct tp_piece *tp_piece_guess(const struct tp_array *array, const uint64
 /* How many chunks the grid has, and the first corner of one. */
 uint64_t tp_grid_chunk_count(const struct tp_array *array);
 void tp_grid_corner(const struct tp_array *array, uint64_t number, uint64_t *corner);
+/* The number of the i-th chunk as they lie in a file: neighbours along grid->across follow each other. Chunks divide
+ * the array. */
+uint64_t tp_grid_placed(const struct tp_array *array, uint64_t i);
 
 #endif

@@ -43,6 +43,7 @@ struct tp_piece {
 struct tp_grid {
     const uint64_t *chunk; /* the shape of one: rank numbers, each at least 1 */
     const uint8_t *order;  /* rank axes, from the slowest to the fastest in a chunk's bytes; NULL: row-major */
+    uint8_t across;        /* of chunks that we write: along this axis neighbours lie one behind the other in a file */
 };
 
 /* The way back of a map that calculates does not give the same numbers back. With what the model was once made of, an

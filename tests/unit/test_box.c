@@ -115,7 +115,7 @@ static void make_grid(struct array *x)
         x->order[i - 1] = x->order[j];
         x->order[j] = swap;
     }
-    x->grid = (struct tp_grid){x->chunk, pick(0, 1) ? x->order : NULL};
+    x->grid = (struct tp_grid){x->chunk, pick(0, 1) ? x->order : NULL, 0};
     x->a.grid = &x->grid;
 }
 
@@ -215,7 +215,7 @@ static void a_straight_copy_is_one_loop(void **state)
     (void)state;
     static const uint64_t shape[] = {6, 1, 4, 5}, chunk[] = {3, 1, 4, 5};
     static const struct tp_piece piece = {.src_first = 9, .run_elems = 120};
-    static const struct tp_grid grid = {chunk, NULL};
+    static const struct tp_grid grid = {chunk, NULL, 0};
     struct tp_array a = {.shape = shape, .rank = 4, .elem_count = 120, .pieces = &piece, .piece_count = 1};
     struct tp_gather g;
     assert_true(tp_box_gather(&g, &a, 0)); /* without a grid: all of it */

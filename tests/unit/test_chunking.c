@@ -131,7 +131,7 @@ static void check_made(const struct made *cases, size_t count)
         struct tp_array a;
         uint64_t chunk[4] = {0};
         make_array(&a, pieces, axes, &cases[i]);
-        tp_chunk_array(chunk, &a, cases[i].chunk_bytes);
+        tp_chunk_array(chunk, &a, cases[i].chunk_bytes, true);
         for (unsigned d = 0; d < cases[i].rank; d++)
             if (chunk[d] != cases[i].chunk[d] || cases[i].shape[d] % chunk[d])
                 fail_msg("case %zu, axis %u: %llu, expected %llu", i, d, (unsigned long long)chunk[d],
@@ -154,26 +154,51 @@ static void no_chunk_spans_two_pieces_of_a_stack(void **state)
     check_made(cases, TP_COUNT_OF(cases));
 }
 
-static void transposed_arrays_have_long_runs_on_both_sides(void **state)
+static void transposed_arrays_are_cut_near_square_in_bands(void **state)
 {
     (void)state;
     static const struct made cases[] = {
-        {{32768, 16384}, 2, 2, -1, 0, {1, 32768}, 0, {8192, 128}}, /* 1 GiB: reads of 16 KiB */
-        {{4096, 11008}, 2, 2, -1, 0, {1, 4096}, 0, {4096, 172}},   /* 86 MiB: whole rows */
-        {{2048, 2048}, 2, 2, -1, 0, {1, 2048}, 0, {2048, 512}},    /* 8 MiB */
+        {{32768, 16384}, 2, 2, -1, 0, {1, 32768}, 0, {2048, 128}}, /* 1 GiB: bands of 8192 rows, reads of 16 KiB */
+        {{4096, 11008}, 2, 2, -1, 0, {1, 4096}, 0, {2048, 172}},   /* 86 MiB: bands of whole rows */
+        {{2048, 2048}, 2, 2, -1, 0, {1, 2048}, 0, {512, 512}},     /* 8 MiB */
         {{512, 512}, 2, 2, -1, 0, {1, 512}, 0, {512, 512}},        /* below 2 MiB, too */
         {{768, 50257}, 2, 4, -1, 0, {1, 768}, 0, {96, 50257}},     /* only one can be halved: not above 32 MiB */
         {{50257, 769}, 2, 4, -1, 0, {1, 50257}, 0, {50257, 769}},  /* none can */
-        {{4096, 32, 128}, 3, 2, -1, 0, {1, 524288, 4096}, 0, {4096, 2, 128}}, /* heads go on where the last one ends */
-        {{32, 128, 4096}, 3, 2, -1, 0, {128, 1, 4096}, 0, {32, 128, 256}},    /* likewise in the source */
-        {{64, 2048, 2048}, 3, 2, -1, 0, {4194304, 1, 2048}, 0, {1, 2048, 512}}, /* experts: none has of two */
-        {{6, 4096, 4096}, 3, 2, 0, 1, {0, 1, 4096}, 0, {1, 4096, 256}},         /* a stack of them */
-        {{4096, 6, 4096}, 3, 2, 1, 1, {1, 0, 4096}, 0, {4096, 1, 256}},         /* with the layers in the middle */
-        {{4096, 4096}, 2, 2, -1, 0, {1, 4096}, MIB, {4096, 128}},               /* --chunk-bytes */
-        {{4096, 1, 4096}, 3, 2, -1, 0, {1, 0, 4096}, 0, {4096, 1, 256}},        /* an axis of one index is no matter */
-        {{4096, 4096}, 2, 2, -1, 0, {4096, 1}, 0, {256, 4096}},                 /* not transposed at all */
+        {{4096, 32, 128}, 3, 2, -1, 0, {1, 524288, 4096}, 0, {1024, 2, 128}},  /* heads go on where the last one ends */
+        {{32, 128, 4096}, 3, 2, -1, 0, {128, 1, 4096}, 0, {8, 128, 256}},      /* likewise in the source */
+        {{64, 2048, 2048}, 3, 2, -1, 0, {4194304, 1, 2048}, 0, {1, 512, 512}}, /* experts: none has of two */
+        {{6, 4096, 4096}, 3, 2, 0, 1, {0, 1, 4096}, 0, {1, 1024, 256}},        /* a stack of them */
+        {{4096, 6, 4096}, 3, 2, 1, 1, {1, 0, 4096}, 0, {1024, 1, 256}},        /* with the layers in the middle */
+        {{4096, 4096}, 2, 2, -1, 0, {1, 4096}, MIB, {2048, 128}},              /* --chunk-bytes */
+        {{4096, 1, 4096}, 3, 2, -1, 0, {1, 0, 4096}, 0, {1024, 1, 256}},       /* an axis of one index is no matter */
+        {{4096, 4096}, 2, 2, -1, 0, {4096, 1}, 0, {256, 4096}},                /* not transposed at all */
     };
     check_made(cases, TP_COUNT_OF(cases));
+}
+
+static void a_band_goes_along_the_axis_that_is_read_together(void **state)
+{
+    (void)state;
+    static const struct {
+        struct made made;
+        bool in_bands;
+        unsigned across;
+    } cases[] = {
+        {{{4096, 4096}, 2, 2, -1, 0, {1, 4096}, 0, {1024, 256}}, true, 0},
+        {{{4096, 4096}, 2, 2, -1, 0, {1, 4096}, 0, {4096, 256}}, false, 1}, /* chunks that are files stay whole bands */
+        {{{6, 4096, 4096}, 3, 2, 0, 1, {0, 1, 4096}, 0, {1, 1024, 256}}, true, 1},
+        {{{4096, 4096}, 2, 2, -1, 0, {4096, 1}, 0, {256, 4096}}, true, 1}, /* as it lies in the source */
+        {{{512, 512}, 2, 2, -1, 0, {1, 512}, 0, {512, 512}}, true, 1},     /* one chunk */
+    };
+    for (size_t i = 0; i < TP_COUNT_OF(cases); i++) {
+        struct tp_piece pieces[PIECES_MAX];
+        struct tp_axis axes[PIECES_MAX][4];
+        struct tp_array a;
+        uint64_t chunk[4] = {0};
+        make_array(&a, pieces, axes, &cases[i].made);
+        assert_int_equal(tp_chunk_array(chunk, &a, 0, cases[i].in_bands), cases[i].across);
+        assert_memory_equal(chunk, cases[i].made.chunk, a.rank * sizeof *chunk);
+    }
 }
 
 static void loops_within_an_axis_do_not_transpose(void **state)
@@ -185,7 +210,7 @@ static void loops_within_an_axis_do_not_transpose(void **state)
     const struct tp_array a = {
         .shape = shape, .rank = 2, .dtype = TP_BF16, .elem_count = 4096 * 4096, .pieces = &piece, .piece_count = 1};
     uint64_t chunk[2];
-    tp_chunk_array(chunk, &a, 0);
+    tp_chunk_array(chunk, &a, 0, true);
     assert_int_equal(chunk[0], 256);
     assert_int_equal(chunk[1], 4096);
 }
@@ -196,7 +221,7 @@ static void a_constant_is_cut_as_any_array(void **state)
     static const uint64_t shape[2] = {4096, 4096};
     const struct tp_array a = {.shape = shape, .rank = 2, .dtype = TP_BF16, .elem_count = 4096 * 4096};
     uint64_t chunk[2];
-    tp_chunk_array(chunk, &a, 0);
+    tp_chunk_array(chunk, &a, 0, true);
     assert_int_equal(chunk[0], 256);
     assert_int_equal(chunk[1], 4096);
 }
@@ -207,7 +232,8 @@ int main(void)
         cmocka_unit_test(parts_are_of_1_to_32_mib),
         cmocka_unit_test(chunks_are_cut_along_the_first_axes),
         cmocka_unit_test(no_chunk_spans_two_pieces_of_a_stack),
-        cmocka_unit_test(transposed_arrays_have_long_runs_on_both_sides),
+        cmocka_unit_test(transposed_arrays_are_cut_near_square_in_bands),
+        cmocka_unit_test(a_band_goes_along_the_axis_that_is_read_together),
         cmocka_unit_test(loops_within_an_axis_do_not_transpose),
         cmocka_unit_test(a_constant_is_cut_as_any_array),
     };

@@ -65,7 +65,7 @@ static uint64_t place_of(const struct fixture *f, uint64_t elem)
 static uint64_t check_chunks(struct fixture *f)
 {
     uint64_t referred = 0;
-    f->grid = (struct tp_grid){f->found.chunk, f->found.order};
+    f->grid = (struct tp_grid){f->found.chunk, f->found.order, 0};
     f->array.grid = &f->grid;
     for (uint64_t n = 0, count = tp_grid_chunk_count(&f->array); n < count; n++) {
         struct tp_reference ref;

@@ -356,7 +356,7 @@ static bool choose_grid(struct scene *s)
         s->order[i - 1] = s->order[j];
         s->order[j] = swap;
     }
-    s->grid = (struct tp_grid){s->chunk, pick(0, 1) ? s->order : NULL};
+    s->grid = (struct tp_grid){s->chunk, pick(0, 1) ? s->order : NULL, (uint8_t)pick(0, s->array.rank - 1u)};
     return chunks <= EXTENTS;
 }
 
@@ -368,8 +368,10 @@ static void choose_extents(struct scene *s)
         s->array.grid = &s->grid;
         for (unsigned d = 0; d < s->array.rank; d++)
             volume *= s->chunk[d];
-        for (uint64_t n = 0, count = tp_grid_chunk_count(&s->array); n < count; n++)
+        for (uint64_t i = 0, count = tp_grid_chunk_count(&s->array); i < count; i++) {
+            uint64_t n = tp_grid_placed(&s->array, i);
             add_extent(s, tp_chunk_elem(&s->array, n, 0), volume, (uint32_t)n);
+        }
         return;
     }
     for (uint64_t at = 0; at < s->array.elem_count;) {
