@@ -259,8 +259,8 @@ static void e07_says_which_number_is_not_known(void **state)
              "the checkpoint.");
     must_say(RULES({"from": "q", "to": "q", "axes": "(n h) -> n h"}), "q F32 4", "E07",
              "rule 1 (line 1): a size or number is not known: \"(n h)\": a shape tells one size of a group, 2 are "
-             "missing; give the others in \"dims\"\nA name is one of \"dims\" or a number of config.json, which lies beside "
-             "the checkpoint.");
+             "missing; give the others in \"dims\"\nA name is one of \"dims\" or a number of config.json, which lies "
+             "beside the checkpoint.");
     must_say(RULES({"from": "q.{l<n}", "to": "q{l}"}), "q.0 F32 4; q.1 F32 4", "E07",
              "rule 1 (line 1): the numbers in q.{l<n} are not known: 'n' is not a dim of the map, and there is no "
              "config.json");
