@@ -250,7 +250,7 @@ def open_checkpoint(
             first_rows = embedding[:10]              # reads ten rows
 
     Args:
-        directory: folder with a manifest.json.
+        directory: folder with a manifest.json, or of numbered steps: then the last one.
         views: what to make of arrays that --compat stored as uint8. False: uint8, as stored. True: the dtype
             they stand for (for example float8_e8m0fnu); float4_e2m1fn, stored two codes a byte, is unpacked
             to one element a byte, its last axis twice as long (without --compat it always is).

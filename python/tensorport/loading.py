@@ -43,7 +43,7 @@ def load(
         params = tensorport.load("model-jax", sharding=NamedSharding(mesh, PartitionSpec("model")))
 
     Args:
-        directory: folder with a manifest.json.
+        directory: folder with a manifest.json, or of numbered steps: then the last one.
         names: which arrays. One glob, several globs, or a function that is given a name and answers whether it
             is wanted. In a glob `*` stands for any characters, dots included, `?` for one, `[abc]` for one of
             these; a glob that is exactly a name means that name. One that selects nothing is an error. An

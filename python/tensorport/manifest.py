@@ -32,6 +32,7 @@ VERSION = 1
 LAYOUTS = ("flax-msgpack", "safetensors", "orbax", "jax-pytree")
 
 _MANIFEST_MAX_BYTES = 1 << 30  # 46 MB describe 100,000 arrays
+_STEP = re.compile("[0-9]{1,19}")  # as --step and targets name folders
 _INTEGER_END = 1 << 63
 _RANK_MAX = 64
 _DEPTH_MAX = 500  # JAX's own walk over a tree ends before 1000 levels
@@ -179,13 +180,13 @@ def open_regular(path: Path) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
-    """Read and check `folder`/manifest.json and look at every file that it names.
+    """Read and check `folder`/manifest.json, or the last step's, and look at every file that it names.
 
     Raises:
         FileNotFoundError: there is no folder or no manifest.
         FormatError: the manifest or a file is not sound; the message names it and the array.
     """
-    directory = Path(folder)
+    directory = _last_step(Path(folder))
     path = directory / MANIFEST_NAME
     document = _parse(path, _read_text(directory, path))
     try:
@@ -200,6 +201,14 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     _check_overlaps(path, files, entries)
     del document["arrays"]
     return Manifest(directory, document, files, entries)
+
+
+def _last_step(folder: Path) -> Path:
+    """The folder itself if it has a manifest; else the highest numbered one in it that has; else the folder."""
+    if (folder / MANIFEST_NAME).exists() or not folder.is_dir():
+        return folder
+    names = [name for name in os.listdir(folder) if _STEP.fullmatch(name) and (folder / name / MANIFEST_NAME).exists()]
+    return folder / max(names, key=int) if names else folder
 
 
 def _read_text(directory: Path, path: Path) -> bytes:

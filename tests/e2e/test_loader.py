@@ -715,6 +715,16 @@ def test_a_very_deep_tree_is_loaded_and_a_deeper_one_refused(tmp_path: Path):
         tensorport.open(tmp_path)
 
 
+def test_of_a_folder_of_steps_the_last_one_is_loaded(tmp_path: Path):
+    for step in ("0", "9", "10", "notes", "11"):
+        (tmp_path / step).mkdir()
+    for step in ("0", "9", "10", "notes"):
+        write_model(tmp_path / step, {"x": np.int8([len(step), int(step) if step.isdigit() else -1])})
+    assert tensorport.load(tmp_path)["x"].tolist() == [2, 10]  # 11 is not complete
+    with tensorport.open(tmp_path) as checkpoint:
+        assert checkpoint.folder == tmp_path / "10"
+
+
 def test_missing_folders_and_manifests_are_said(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         tensorport.open(tmp_path / "nowhere")
