@@ -439,6 +439,22 @@ static enum tp_status add_array(struct tp_plan_builder *b, uint32_t logical)
     return TP_OK;
 }
 
+/* A map may leave out some of what is selected. */
+static enum tp_status deselect_unused(struct tp_plan_builder *b)
+{
+    const struct tp_plan *plan = b->plan;
+    bool *used = calloc(plan->logical_count + 1, sizeof *used);
+    if (!used)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i < plan->array_count; i++)
+        for (uint32_t p = 0; p < plan->arrays[i].piece_count; p++)
+            used[plan->arrays[i].pieces[p].logical] = true;
+    for (size_t i = 0, k = 0; i < b->count; i++)
+        b->selected[i] = b->selected[i] && used[k++];
+    free(used);
+    return TP_OK;
+}
+
 /* Values that the arrays stand for: codes count as what they encode, their scales as nothing. */
 static void count_parameters(struct tp_plan_builder *b)
 {
@@ -540,6 +556,8 @@ enum tp_status tp_plan_build(struct tp_plan *plan, const struct tp_checkpoint *s
         st = check_twins(&b);
     if (!st)
         st = note_what_stays(&b);
+    if (!st)
+        st = deselect_unused(&b);
     if (!st)
         count_parameters(&b);
     free(b.selected);

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -106,3 +107,16 @@ def test_whichever_folder_is_named_the_way_back_gives_a_whole_model_folder(tmp_p
     run("verify", "--model", back)
     for name in ("config.json", "tokenizer_config.json"):
         assert (back / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_what_a_map_leaves_out_is_no_parameter_of_the_output(tmp_path: Path) -> None:
+    """One tensor of many: the report counts its values, and not the values of the others."""
+    model = tiny.llama(BF16)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    rules = [{"from": name, "to": "gate", "axes": "o i -> i o"}]
+    (tmp_path / "map.json").write_text(
+        json.dumps({"tensorport_map": 1, "name": "gate", "rules": rules, "unmatched": "drop"})
+    )
+    source = model.write(tmp_path / "source", 2)
+    done = run("convert", "-i", source, "-o", tmp_path / "out", "--map", tmp_path / "map.json", "--json")
+    assert json.loads(done.stdout)["parameters"] == model.tensors[name].size
