@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A conversion from the inside: what convert.c prepares and runs, and finish.c completes. */
+/* A conversion from the inside: what prepare.c plans, convert.c runs and finish.c completes. */
 #ifndef TP_JOB_CONVERSION_H
 #define TP_JOB_CONVERSION_H
 
@@ -39,6 +39,9 @@ struct tp_conversion {
     struct tp_source_print *prints;
     char (*sha256)[TP_SHA256_HEX];
 };
+
+/* What a run needs and reading back does not. */
+void tp_conversion_free_tables(struct tp_conversion *cv);
 
 /* Everything but the data: links to the source, small files, side files, manifest.json last but for what the format
  * wants behind it. */
