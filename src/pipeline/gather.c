@@ -66,6 +66,7 @@ static unsigned join_loops(struct tp_axis *loops, unsigned count)
 
 #define READ_LONG 4096u  /* bytes: a system call costs about as much as copying this */
 #define READ_BEST 16384u /* bytes */
+#define READ_GAP 8192u   /* as much is copied in the time of a call */
 #define LINE 64u         /* of the cache: shorter runs in the target are several times slower */
 
 /* Let a loop take up to `want` steps in a block of at most `room` elements. */
@@ -149,7 +150,7 @@ static struct reads plan_reads(const struct job *j, const struct block *b)
         if (loop->src_stride < r.span)
             break;
         uint64_t gap = loop->src_stride - r.span;
-        bool is_dense = gap < READ_LONG / j->item && (gap == 0 || r.span * j->item < READ_LONG);
+        bool is_dense = gap < READ_GAP / j->item && (gap == 0 || r.span * j->item < READ_LONG);
         bool has_gaps = r.has_gaps || gap > 0;
         uint64_t span = (count - 1) * loop->src_stride + r.span;
         if (!is_dense || (has_gaps && r.span > raw_elems))
