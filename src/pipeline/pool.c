@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline/pool.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -61,6 +60,8 @@ struct thread_start {
     pthread_t thread;
 };
 
+static void report(struct tp_pool *pool);
+
 static void *work(void *arg)
 {
     const struct thread_start *start = arg;
@@ -78,6 +79,8 @@ static void *work(void *arg)
         enum tp_status st = pool->config->run(pool, pool->config->job, start->state, task, &err);
         if (st)
             fail_pool(pool, st, &err);
+        if (pool->is_alone)
+            report(pool);
     }
     pthread_mutex_lock(&pool->lock);
     pool->running--;
@@ -86,7 +89,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-static void report(struct tp_pool *pool, double begin)
+static void report(struct tp_pool *pool)
 {
     const struct tp_pool_config *c = pool->config;
     if (!c->progress)
@@ -94,7 +97,7 @@ static void report(struct tp_pool *pool, double begin)
     struct tp_progress p = {.phase = atomic_load(&pool->scan) ? TP_PHASE_SCAN : c->phase,
                             .done_bytes = atomic_load(&pool->done_bytes),
                             .total_bytes = c->total_bytes,
-                            .elapsed_s = tp_host_clock_s() - begin,
+                            .elapsed_s = tp_host_clock_s() - pool->begin_s,
                             .file = c->file_name(c->job, atomic_load(&pool->current_file))};
     if (c->progress(c->progress_user, &p) != 0 && !tp_pool_stopped(pool)) {
         struct tp_error err;
@@ -106,7 +109,6 @@ static void report(struct tp_pool *pool, double begin)
 /* Wait for the workers; tell how far they are ten times a second. */
 static void supervise(struct tp_pool *pool)
 {
-    double begin = tp_host_clock_s();
     pthread_mutex_lock(&pool->lock);
     while (pool->running > 0) {
         struct timespec until;
@@ -122,14 +124,14 @@ static void supervise(struct tp_pool *pool)
         if (pool->running == 0)
             break;
         pthread_mutex_unlock(&pool->lock);
-        report(pool, begin);
+        report(pool);
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
-    report(pool, begin); /* the end is always told, however soon it came */
+    report(pool); /* the end is always told, however soon it came */
 }
 
-/* As many threads as can be had; one is enough. */
+/* As many threads as can be had. */
 static unsigned start_threads(struct tp_pool *pool, struct thread_start *starts)
 {
     pthread_attr_t attr;
@@ -166,9 +168,15 @@ enum tp_status tp_pool_run(const struct tp_pool_config *config, const struct tp_
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&pool.lock, NULL);
 
+    pool.begin_s = tp_host_clock_s();
     unsigned started = start_threads(&pool, starts);
-    if (started == 0)
-        pool.status = tp_fail_errno(&pool.error, EAGAIN, NULL, "cannot start a thread");
+    if (started == 0) { /* a machine that has none to give: this one does the work, and tells after each task */
+        pool.is_alone = true;
+        pool.running = 1;
+        const uint64_t mode = tp_float_mode_plain();
+        work(&starts[0]);
+        tp_float_mode_restore(mode);
+    }
     supervise(&pool);
     for (unsigned i = 0; i < started; i++)
         pthread_join(starts[i].thread, NULL);

@@ -35,6 +35,8 @@ struct tp_pool {
     uint32_t *file_next; /* under lock: next task of each file */
     uint32_t fresh_file; /* under lock: no file before it is untouched */
     unsigned running;    /* under lock */
+    bool is_alone;       /* no thread could be had: the caller's works */
+    double begin_s;
     enum tp_status status;
     struct tp_error error;
     atomic_bool stop; /* no further task; a running one ends at its next look */
