@@ -115,14 +115,16 @@ static enum tp_status note_place(const struct tp_orbax_place *place, struct tp_c
 /* An item that is named itself: what TensorPort put beside it lies in the folder above. */
 static enum tp_status find_side_folder(struct tp_checkpoint *ck, struct tp_error *err)
 {
-    bool has_own = false, has_manifest = false, has_config = false;
+    bool has_own = false, is_step = false, has_manifest = false, has_config = false;
     char *above = tp_path_join(ck->folder, "..");
     enum tp_status status = above ? tp_orbax_has_file(&has_own, ck->folder, "config.json", err) : tp_fail_nomem(err);
+    if (!status)
+        status = tp_orbax_has_file(&is_step, above, "_CHECKPOINT_METADATA", err); /* no model of another format */
     if (!status)
         status = tp_orbax_has_file(&has_manifest, above, "manifest.json", err);
     if (!status)
         status = tp_orbax_has_file(&has_config, above, "config.json", err);
-    if (!status && !has_own && has_manifest && has_config)
+    if (!status && !has_own && is_step && has_manifest && has_config)
         ck->side_folder = above;
     else
         free(above);

@@ -6,7 +6,6 @@
 #define MIB ((uint64_t)1 << 20)
 #define WHOLE_BELOW (2 * MIB)
 #define PARTS 16u                             /* so that as many hosts can read apart */
-#define BAND_BYTES (2 * MIB)                  /* what is put together in memory stays in the processor's cache */
 #define BAND_CHUNK_BYTES (MIB / 2)            /* at least, of those in a band */
 #define SOURCE_RUN_BYTES ((uint64_t)16 << 10) /* longer ones are not read much faster */
 #define RUN_BYTES ((uint64_t)256)             /* shorter ones are not made for the sake of small chunks */
@@ -160,7 +159,7 @@ static void cut_transposed(uint64_t *chunk, unsigned rank, struct group x, struc
                            uint64_t chunk_bytes)
 {
     uint64_t most = chunk_bytes ? chunk_bytes : TP_CHUNK_BYTES_DEFAULT;
-    uint64_t wanted = most < BAND_BYTES ? most : BAND_BYTES;
+    uint64_t wanted = most < TP_BAND_BYTES ? most : TP_BAND_BYTES;
     for (unsigned d = 0; d < rank; d++) {
         bool is_traded = (d >= x.first && d < x.end) || (d >= y.first && d < y.end);
         while (!is_traded && volume_of(chunk, rank) * item_bytes > wanted && halve(chunk, d, d + 1))
@@ -193,7 +192,7 @@ static unsigned cut_band(uint64_t *chunk, unsigned rank, struct group x, struct 
     if (d < y.first || d >= y.end)
         return rank - 1;
     while (volume_of(chunk, rank) * item_bytes >= 2 * BAND_CHUNK_BYTES && length_of(chunk, y) > length_of(chunk, x) &&
-           chunk[d] % 2 == 0)
+           chunk[d] % 2 == 0 && chunk[d] > 2) /* with one index alone another axis would be the slowest */
         chunk[d] /= 2;
     return d;
 }

@@ -22,9 +22,9 @@ void tp_chunk_shape(uint64_t *chunk, const uint64_t *shape, unsigned rank, unsig
 
 /* The chunk of an array as its pieces make it. One that is not whole (below 2 MiB) spans no two pieces along an axis on
  * which they are stacked, so an axis made by stacking has chunks of 1. One that is physically transposed is cut into
- * bands of up to 4 MiB that are long runs in the source, and these (in_bands) into chunks of 1 MiB or more, near-square
- * over the two axes that trade places; all others are cut as tp_chunk_shape does. Returns the axis along which a band
- * goes, else the last one, or 0. Rank at most TP_GRID_RANK_MAX. */
+ * bands of up to TP_BAND_BYTES that are long runs in the source, and these (in_bands) into chunks of 512 KiB or more,
+ * near-square over the two axes that trade places; all others are cut as tp_chunk_shape does. Returns the axis along
+ * which a band goes, else the last one, or 0. Rank at most TP_GRID_RANK_MAX. */
 unsigned tp_chunk_array(uint64_t *chunk, const struct tp_array *array, uint64_t chunk_bytes, bool in_bands);
 
 #endif

@@ -72,6 +72,10 @@ static enum tp_status set_grid(struct chooser *c, struct tp_array *a, const uint
 {
     if (a->rank == 0 || (!order && memcmp(chunk, a->shape, a->rank * sizeof *chunk) == 0))
         return TP_OK; /* one row-major chunk: its elements are a flat range */
+    for (unsigned d = 0; d < a->rank; d++)
+        if (a->shape[d] % chunk[d] != 0)
+            return tp_fail(c->err, TP_ERR_BUG, "chunks of %" PRIu64 " do not divide an axis of %" PRIu64, chunk[d],
+                           a->shape[d]);
     struct tp_grid *grid = tp_arena_alloc(&c->plan->arena, sizeof *grid);
     uint64_t *shape = tp_arena_alloc(&c->plan->arena, a->rank * sizeof *shape);
     uint8_t *axes = order ? tp_arena_alloc(&c->plan->arena, a->rank) : NULL;

@@ -75,6 +75,18 @@ static enum tp_status write_identity(const char *path, const char *text, struct 
     return st;
 }
 
+/* Values that overflowed were made as the option was: their blocks are to be made again, also by whoever resumes after
+ * this run. So they leave the journal before the option changes. */
+static enum tp_status forget_overflowed(struct tp_conversion *cv, const char *folder, const struct tp_digest *layout,
+                                        struct tp_error *err)
+{
+    tp_claims_drop_overflowed(&cv->claims);
+    tp_journal_close(cv->journal);
+    cv->journal = NULL;
+    enum tp_status st = tp_journal_create(&cv->journal, folder, layout, err);
+    return st ? st : tp_journal_append(cv->journal, cv->claims.records, cv->claims.count, err);
+}
+
 /* The journal of this run: new, or the old one with its claims. manifest.json, if it came so far, is made again. */
 static enum tp_status begin_journal(struct tp_conversion *cv, struct tp_error *err)
 {
@@ -98,6 +110,8 @@ static enum tp_status begin_journal(struct tp_conversion *cv, struct tp_error *e
         st = cv->outdir.resumed
                  ? tp_journal_resume(&cv->journal, folder, &layout, tp_claims_add, &cv->claims, &records, err)
                  : tp_journal_create(&cv->journal, folder, &layout, err);
+    if (!st && cv->other_overflow)
+        st = forget_overflowed(cv, folder, &layout, err);
     if (!st)
         st = write_identity(path, text, err);
     if (!st)
@@ -241,7 +255,6 @@ static enum tp_status move_data(struct tp_conversion *cv, struct tp_error *err)
                            .results = cv->results,
                            .journal = cv->journal,
                            .claims = &cv->claims,
-                           .redo_overflowed = cv->other_overflow,
                            .saturate = cv->options.on_overflow == TP_OVERFLOW_SATURATE,
                            .stop_at_overflow = cv->options.on_overflow == TP_OVERFLOW_ERROR,
                            .budget = cv->budget,

@@ -245,6 +245,15 @@ enum tp_status tp_claims_add(void *claims, const struct tp_block_record *record,
     return TP_OK;
 }
 
+void tp_claims_drop_overflowed(struct tp_claims *c)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->records[i].stats.overflow_count == 0)
+            c->records[kept++] = c->records[i];
+    c->count = kept;
+}
+
 static int by_block(const void *a, const void *b)
 {
     const struct tp_block_record *x = a, *y = b;

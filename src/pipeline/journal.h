@@ -38,6 +38,7 @@ struct tp_claims { /* {0} is empty and ready */
     size_t count, capacity;
 };
 enum tp_status tp_claims_add(void *claims, const struct tp_block_record *record, struct tp_error *err);
+void tp_claims_drop_overflowed(struct tp_claims *claims); /* of blocks with values that did not fit */
 /* Once, after the last. Of several of one block any is kept: one that does not hold is only made again. */
 void tp_claims_sort(struct tp_claims *claims);
 const struct tp_block_record *tp_claims_find(const struct tp_claims *claims, uint64_t block); /* or NULL */

@@ -138,7 +138,7 @@ static enum tp_status try_claim(struct worker *w, const struct span *s, uint64_t
     const struct tp_block_record *claim = tp_claims_find(m->claims, block);
     uint64_t size = s->elem_count * tp_array_item_bytes(s->array), at = 0;
     *done = false;
-    if (!claim || ((m->stop_at_overflow || m->redo_overflowed) && claim->stats.overflow_count > 0))
+    if (!claim)
         return TP_OK;
     tp_hasher_reset(w->hasher);
     for (; at < size && !tp_pool_stopped(w->pool); at += m->budget.piece_bytes) {

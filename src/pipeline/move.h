@@ -48,7 +48,6 @@ struct tp_move {
     const struct tp_claims *claims;     /* WRITE: what an earlier run says it has finished; or NULL */
     atomic_uint_least64_t kept_bytes;   /* WRITE: of claims that held */
     bool saturate, stop_at_overflow;
-    bool redo_overflowed; /* WRITE: what did not fit is to be treated in another way than the claims say */
     struct tp_budget budget;
     tp_progress_fn progress;
     void *progress_user;

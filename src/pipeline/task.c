@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/status.h"
+#include "pipeline/band.h"
 
 #define EXTENT_COST ((uint64_t)32 << 10) /* an array's own cost, in bytes that take as long */
 #define TASK_MIN ((uint64_t)1 << 20)
@@ -16,7 +17,7 @@ static bool add_task(struct tp_task_list *list, size_t *capacity, struct tp_task
     return true;
 }
 
-/* Cut one file wherever `target` is reached. */
+/* Cut one file wherever `target` is reached, but no band: what is made together is one worker's. */
 static bool cut_file(struct tp_task_list *list, size_t *capacity, const struct tp_plan *plan, uint32_t file,
                      uint64_t target)
 {
@@ -26,12 +27,13 @@ static bool cut_file(struct tp_task_list *list, size_t *capacity, const struct t
     for (uint32_t k = 0; k < out->extent_count; k++) {
         const struct tp_out_extent *e = &plan->extents[out->first_extent + k];
         uint64_t blocks = tp_extent_block_count(e);
+        bool in_band = tp_band_goes_on(plan, e);
         cost += EXTENT_COST;
         for (uint64_t b = 0; b < blocks; b++) {
             uint64_t rest = e->size_bytes - b * TP_BLOCK_BYTES;
             uint64_t size = rest < TP_BLOCK_BYTES ? rest : TP_BLOCK_BYTES;
             bool empty = task.first_k == k && task.first_block == b;
-            if (!empty && cost + size > target && cost > target / 2) {
+            if (!empty && !(b == 0 && in_band) && cost + size > target && cost > target / 2) {
                 task.end_k = k;
                 task.end_block = b;
                 if (!add_task(list, capacity, task))

@@ -14,6 +14,7 @@
 #include "quant/logical.h"
 #include "tensorport/convert.h"
 
+#define TP_BAND_BYTES ((uint64_t)2 << 20)   /* of chunks that are made together: they stay in the processor's cache */
 #define TP_BLOCK_BYTES ((uint64_t)64 << 20) /* unit of digest and of parallel work; part of the manifest's format */
 #define TP_SHARD_SIZE_DEFAULT UINT64_C(1800000000)
 #define TP_TREE_DEPTH_MAX 256u

@@ -103,7 +103,11 @@ bool tp_refer_find(struct tp_refer_grid *grid, const struct tp_plan *plan, const
     struct finder f = {.plan = plan, .array = array};
     unsigned taken[TP_GRID_RANK_MAX], count = 0, rank = array->rank;
     uint64_t run = 1;
-    if (rank > TP_GRID_RANK_MAX || !see_pieces(&f))
+    if (rank > TP_GRID_RANK_MAX)
+        return false;
+    for (unsigned d = 0; d < rank; d++)
+        f.inner[d] = array->shape[d]; /* which pieces tile, but for the holes of padding */
+    if (!see_pieces(&f))
         return false;
     for (unsigned d = 0; d < rank; d++)
         grid->chunk[d] = 1;

@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,37 @@ def test_an_overflow_is_gone_on_from_with_saturate(tmp_path: Path) -> None:
     assert "large" in done.stderr
     run("convert", "-i", folder, "-o", tmp_path / "out", "--resume", "--on-overflow", "saturate", "--quiet")
     assert sums(tmp_path / "out") == sums(tmp_path / "whole")
+
+
+def killed_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    while process.poll() is None and not happened():
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate()
+
+
+def test_what_overflowed_is_made_again_however_often_it_is_gone_on_from(tmp_path: Path) -> None:
+    """Begun with inf, gone on from with saturate but killed at once, gone on from again: no inf is left."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = np.linspace(-1, 1, 1 << 20, dtype=np.float32).reshape(1024, 1024)
+    rows[0, 0] = 1e6
+    save_file({f"w{i}": rows for i in range(16)}, folder / "model.safetensors")
+    run("convert", "-i", folder, "-o", tmp_path / "whole", "--on-overflow", "saturate", "--quiet")
+    out, state = tmp_path / "out", tmp_path / "out.tensorport-partial" / ".resume"
+    journal, identity = state / "journal", state / "conversion.txt"
+    for _ in range(100):
+        process = start(folder, out, "--workers", "1", "--on-overflow", "inf")
+        killed_when(process, lambda: journal.exists() and journal.stat().st_size > 24 + 6 * 88)
+        process = start(folder, out, "--workers", "1", "--on-overflow", "saturate", "--resume")
+        killed_when(process, lambda: identity.exists() and "saturate" in identity.read_text())
+        if not out.exists():
+            break
+        subprocess.run(["rm", "-rf", str(out)], check=True)
+    else:
+        pytest.fail("it was always faster")
+    run("convert", "-i", folder, "-o", out, "--resume", "--on-overflow", "saturate", "--quiet")
+    assert sums(out) == sums(tmp_path / "whole")
 
 
 def test_two_runs_on_one_output(tmp_path: Path, source: Path) -> None:

@@ -120,3 +120,14 @@ def test_what_a_map_leaves_out_is_no_parameter_of_the_output(tmp_path: Path) -> 
     source = model.write(tmp_path / "source", 2)
     done = run("convert", "-i", source, "-o", tmp_path / "out", "--map", tmp_path / "map.json", "--json")
     assert json.loads(done.stdout)["parameters"] == model.tensors[name].size
+
+
+def test_a_model_that_holds_an_item_lends_it_nothing(tmp_path: Path) -> None:
+    """What lies above a checkpoint is only its own if it is a step of it."""
+    run("convert", "-i", tiny.llama(BF16).write(tmp_path / "source"), "-o", tmp_path / "model", "--quiet")
+    bare = tiny.llama(BF16).write(tmp_path / "bare")
+    (bare / "config.json").unlink()
+    run("convert", "-i", bare, "-o", tmp_path / "model" / "ck", "--format", "orbax", "--quiet")
+    (tmp_path / "model" / "ck" / "manifest.json").unlink()
+    run("convert", "-i", tmp_path / "model" / "ck", "-o", tmp_path / "out", "--format", "safetensors", "--quiet")
+    assert not (tmp_path / "out" / "config.json").exists()
