@@ -211,7 +211,7 @@ def test_what_overflowed_is_made_again_however_often_it_is_gone_on_from(tmp_path
 def test_two_runs_on_one_output(tmp_path: Path, source: Path) -> None:
     first = start(source, tmp_path / "out", "--workers", "1")
     partial = tmp_path / "out.tensorport-partial" / "UNFINISHED.txt"
-    while first.poll() is None and not partial.exists():
+    while first.poll() is None and not (partial.exists() and "process" in partial.read_text()):
         time.sleep(0.001)
     first.send_signal(signal.SIGSTOP)
     try:
