@@ -2,6 +2,7 @@
 /* AVX2, the part that moves codes and does not calculate: MXFP4, and transposition. Built as avx2.c is, and by its
  * rules: nothing is inline without being static. */
 #include "kernels/small_floats.h"
+#include "kernels/transpose_walk.h"
 
 #include <immintrin.h>
 
@@ -133,47 +134,27 @@ static inline __m256i load_lanes(const uint8_t *low, const uint8_t *high)
         to[2 * i + 1] = _mm256_unpackhi_epi##bits(from[i], from[i + VECTORS(item) / 2]); \
     }
 
-/* A line of the cache of each row at a time; the last steps overlap those before. */
-#define LINE 64u
-
-#define DEFINE_TRANSPOSE(item, bits)                                                                           \
-    static inline void step_transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows,       \
-                                             size_t offset)                                                    \
-    {                                                                                                          \
-        __m256i a[VECTORS(item)], b[VECTORS(item)];                                                            \
-        UNROLLED                                                                                               \
-        for (size_t i = 0; i < VECTORS(item); i++)                                                             \
-            a[i] = load_lanes(rows[i] + offset, rows[i + VECTORS(item)] + offset);                             \
-        INTERLEAVE(b, a, item, bits)                                                                           \
-        if ((item) < 8)                                                                                        \
-            INTERLEAVE(a, b, item, bits)                                                                       \
-        if ((item) < 4)                                                                                        \
-            INTERLEAVE(b, a, item, bits)                                                                       \
-        if ((item) < 2)                                                                                        \
-            INTERLEAVE(a, b, item, bits)                                                                       \
-        const __m256i *columns = (item) == 1 || (item) == 4 ? a : b;                                           \
-        UNROLLED                                                                                               \
-        for (size_t k = 0; k < VECTORS(item); k++)                                                             \
-            store(dst + k * dst_pitch, columns[k]);                                                            \
-    }                                                                                                          \
-    static void transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, size_t row_count, \
-                                 size_t columns)                                                               \
-    {                                                                                                          \
-        const size_t step_rows = 2 * VECTORS(item), step = VECTORS(item), line = LINE / (item);                \
-        if (row_count < step_rows || columns < step) {                                                         \
-            tp_transpose_##item##_scalar(dst, dst_pitch, rows, row_count, columns);                            \
-            return;                                                                                            \
-        }                                                                                                      \
-        for (size_t first = 0; first < columns; first += line)                                                 \
-            for (size_t i = 0; i < row_count; i += step_rows) {                                                \
-                const size_t row = i < row_count - step_rows ? i : row_count - step_rows;                      \
-                for (size_t k = first; k < first + line && k < columns; k += step) {                           \
-                    const size_t column = k < columns - step ? k : columns - step;                             \
-                    step_transpose_##item(dst + column * dst_pitch + row * (item), dst_pitch, rows + row,      \
-                                          column * (item));                                                    \
-                }                                                                                              \
-            }                                                                                                  \
-    }
+#define DEFINE_TRANSPOSE(item, bits)                                                                     \
+    static inline void step_transpose_##item(uint8_t *dst, size_t dst_pitch, const uint8_t *const *rows, \
+                                             size_t offset)                                              \
+    {                                                                                                    \
+        __m256i a[VECTORS(item)], b[VECTORS(item)];                                                      \
+        UNROLLED                                                                                         \
+        for (size_t i = 0; i < VECTORS(item); i++)                                                       \
+            a[i] = load_lanes(rows[i] + offset, rows[i + VECTORS(item)] + offset);                       \
+        INTERLEAVE(b, a, item, bits)                                                                     \
+        if ((item) < 8)                                                                                  \
+            INTERLEAVE(a, b, item, bits)                                                                 \
+        if ((item) < 4)                                                                                  \
+            INTERLEAVE(b, a, item, bits)                                                                 \
+        if ((item) < 2)                                                                                  \
+            INTERLEAVE(a, b, item, bits)                                                                 \
+        const __m256i *columns = (item) == 1 || (item) == 4 ? a : b;                                     \
+        UNROLLED                                                                                         \
+        for (size_t k = 0; k < VECTORS(item); k++)                                                       \
+            store(dst + k * dst_pitch, columns[k]);                                                      \
+    }                                                                                                    \
+    TP_DEFINE_TRANSPOSE_WALK(item, 2 * VECTORS(item), VECTORS(item))
 DEFINE_TRANSPOSE(1, 8)
 DEFINE_TRANSPOSE(2, 16)
 DEFINE_TRANSPOSE(4, 32)
