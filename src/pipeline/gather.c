@@ -89,6 +89,18 @@ static void even_out(struct job *j, unsigned loop, uint64_t line)
     j->most[loop] = lines <= most ? lines : even;
 }
 
+/* Widen the loops that together are one run of the source, until it has `want` elements. */
+static void widen_reads(struct job *j, unsigned first, uint64_t want, uint64_t room)
+{
+    uint64_t run = j->loops[j->loop_count - 1].src_stride;
+    for (unsigned i = j->loop_count; i-- > first && j->loops[i].src_stride == run && run < want;) {
+        widen(j, i, parts_of(want, run), room);
+        if (j->most[i] < j->loops[i].count)
+            return;
+        run *= j->loops[i].count;
+    }
+}
+
 /* Reads want long runs of the source, writes long runs of the target: a block has something of both. `first`: of the
  * loops that move in the source. */
 static void choose_shape(struct job *j, unsigned first, uint64_t room)
@@ -96,9 +108,9 @@ static void choose_shape(struct job *j, unsigned first, uint64_t room)
     unsigned reads = j->loop_count - 1, writes = reads;
     for (unsigned i = first; i < j->loop_count; i++)
         writes = j->loops[i].dst_stride < j->loops[writes].dst_stride ? i : writes;
-    widen(j, reads, READ_LONG / j->item, room);
+    widen_reads(j, first, READ_LONG / j->item, room);
     widen(j, writes, LINE / j->result_item, room);
-    widen(j, reads, READ_BEST / j->item, room);
+    widen_reads(j, first, READ_BEST / j->item, room);
     widen(j, writes, UINT64_MAX, room);
     for (unsigned i = j->loop_count; i-- > first;)
         widen(j, i, UINT64_MAX, room);
@@ -242,14 +254,28 @@ static void set_pitches(struct job *j, const struct block *b)
     j->result_pitch = pitch_of((size_t)b->row * j->result_item, may_pad);
 }
 
+static unsigned part_of(const struct tp_gathering *g, uint64_t position)
+{
+    unsigned low = 0, high = g->bound_count; /* in [low, high] */
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (g->bounds[middle] <= position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* One row, what lies in each part apart. */
 static void make_row(const struct job *j, uint8_t *result, uint8_t *source, uint64_t position, uint64_t count)
 {
     const struct tp_gathering *g = j->g;
     uint64_t step = j->loops[j->loop_count - 1].dst_stride;
     for (uint64_t n; count > 0; count -= n) {
-        uint64_t part = position / g->part_elems, left = (part + 1) * g->part_elems - position;
-        n = step > 0 ? tp_smaller(count, parts_of(left, step)) : count;
+        unsigned part = part_of(g, position);
+        bool is_last = part == g->bound_count || step == 0;
+        n = is_last ? count : tp_smaller(count, parts_of(g->bounds[part] - position, step));
         tp_values_make(&g->values, result, source, (size_t)n, &g->seen[part]);
         result += n * j->result_item;
         source += n * j->item;
@@ -279,7 +305,7 @@ static const uint8_t *make_values(const struct job *j, const struct block *b)
     uint8_t *result = stays ? g->stage.source : g->stage.result;
     bool is_whole = j->pitch == b->row * j->item && j->result_pitch == b->row * j->result_item;
     uint64_t calls = is_whole ? 1 : b->rows, n = is_whole ? b->rows * b->row : b->row;
-    if (g->part_elems > 0) {
+    if (g->bound_count > 0) {
         make_parts(j, b, result);
         return result;
     }

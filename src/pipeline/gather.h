@@ -29,8 +29,9 @@ struct tp_gathering {
     const struct tp_logical *logical;
     struct tp_values values;
     struct tp_stage stage;
-    struct tp_result *seen;         /* of positions from 0 on; */
-    uint64_t part_elems;            /* where not 0: of every so many positions apart, seen[0], seen[1] ... */
+    struct tp_result *seen;         /* what is counted; */
+    const uint64_t *bounds;         /* apart: seen[0] of the positions before bounds[0], seen[1] of those before */
+    unsigned bound_count;           /* bounds[1] and so on, one more than there are bounds. Ascending */
     bool (*is_stopped)(void *user); /* asked now and then; then it fails with CANCELLED */
     void *user;
 };

@@ -197,24 +197,41 @@ static uint32_t band_of(struct tp_maker *m, const struct tp_out_extent *e)
     return 1;
 }
 
+static struct tp_tile_job tile_job(struct tp_maker *m)
+{
+    return (struct tp_tile_job){.plan = m->plan,
+                                .kernels = m->kernels,
+                                .reader = &m->reader,
+                                .extent_count = 1,
+                                .seen = &m->seen,
+                                .saturate = m->saturate,
+                                .raw = m->in,
+                                .raw_bytes = m->piece_bytes,
+                                .is_stopped = m->is_stopped,
+                                .user = m->user};
+}
+
 static enum tp_status make_tile(struct tp_maker *m, const struct tp_out_extent *e, uint64_t at, struct tp_error *err)
 {
     const struct tp_array *a = &m->plan->arrays[e->array];
     uint64_t step = TP_BLOCK_BYTES / tp_array_item_bytes(a), limit = (at / step + 1) * step;
-    uint32_t extent_count = at == 0 ? band_of(m, e) : 1;
-    struct tp_tile_job job = {.plan = m->plan,
-                              .kernels = m->kernels,
-                              .reader = &m->reader,
-                              .gather = a->grid && m->has_gather ? &m->gather : NULL,
-                              .extent_count = extent_count,
-                              .seen = &m->seen,
-                              .saturate = m->saturate,
-                              .raw = m->in,
-                              .raw_bytes = m->piece_bytes,
-                              .is_stopped = m->is_stopped,
-                              .user = m->user};
-    limit = extent_count > 1 ? extent_count * e->elem_count : tp_smaller(limit, e->elem_count);
+    struct tp_tile_job job = tile_job(m);
+    job.gather = a->grid && m->has_gather ? &m->gather : NULL;
+    job.extent_count = at == 0 ? band_of(m, e) : 1;
+    limit = job.extent_count > 1 ? job.extent_count * e->elem_count : tp_smaller(limit, e->elem_count);
     return tp_tile_make(&m->tile, &job, e, at, limit, err);
+}
+
+enum tp_status tp_make_box(struct tp_maker *m, const struct tp_array *a, const struct tp_view *box,
+                           struct tp_result *seen, const uint64_t *bounds, unsigned bound_count, const uint8_t **made,
+                           struct tp_error *err)
+{
+    struct tp_tile_job job = tile_job(m);
+    job.seen = seen;
+    job.bounds = bounds;
+    job.bound_count = bound_count;
+    *made = m->tile.bytes;
+    return tp_tile_make_box(&m->tile, &job, a, box, err);
 }
 
 /* *made: where elements lie, or NULL, where no tile is used. */

@@ -42,6 +42,11 @@ uint64_t tp_maker_limit(const struct tp_maker *maker, const struct tp_array *arr
  * until the next call. Else NULL. */
 enum tp_status tp_make_in_tile(struct tp_maker *maker, const struct tp_out_extent *extent, uint64_t at, uint64_t *count,
                                const uint8_t **made, struct tp_error *err);
+/* Make a box of an array, see tp_tile_make_box: *made has it until the next call. `seen`, `bounds` as in tp_gathering.
+ */
+enum tp_status tp_make_box(struct tp_maker *maker, const struct tp_array *array, const struct tp_view *box,
+                           struct tp_result *seen, const uint64_t *bounds, unsigned bound_count, const uint8_t **made,
+                           struct tp_error *err);
 /* Make `count` elements of an extent, from the at-th on, at dst. They lie in one block. */
 enum tp_status tp_make(struct tp_maker *maker, const struct tp_out_extent *extent, uint64_t at, uint64_t count,
                        uint8_t *dst, struct tp_error *err);

@@ -3,7 +3,8 @@
  * the tasks, three things to do at each block. Memory: two buffers a worker, and a tile where pieces are scattered,
  * whatever the model's size.
  *
- * A block is made whole and in order by one worker, in pieces that stay in its cache: read, cast, hash, write. */
+ * A block is made whole by one worker, in order and in pieces that stay in its cache: read, cast, hash, write. Groups
+ * of blocks may be spread (pipeline/spread.h). */
 #ifndef TP_PIPELINE_MOVE_H
 #define TP_PIPELINE_MOVE_H
 

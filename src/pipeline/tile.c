@@ -11,17 +11,33 @@
 
 /* ---- memory ---- */
 
+static size_t stage_bytes(size_t memory_bytes)
+{
+    return memory_bytes / 16 < TP_STAGE_BEST ? memory_bytes / 16 : TP_STAGE_BEST;
+}
+
+static size_t stage_alloc(size_t memory_bytes)
+{
+    return tp_stage_alloc_bytes(stage_bytes(memory_bytes)) / 64 * 64;
+}
+
+size_t tp_tile_room_bytes(size_t memory_bytes)
+{
+    return memory_bytes - 2 * stage_alloc(memory_bytes);
+}
+
 bool tp_tile_init(struct tp_tile *tile, size_t memory_bytes)
 {
-    size_t stage = memory_bytes / 16 < TP_STAGE_BEST ? memory_bytes / 16 : TP_STAGE_BEST;
-    size_t alloc = tp_stage_alloc_bytes(stage) / 64 * 64;
+    size_t alloc = stage_alloc(memory_bytes);
     *tile = (struct tp_tile){.memory = tp_host_alloc_aligned(memory_bytes), .memory_bytes = memory_bytes};
     tile->seen = calloc(TP_BAND_CHUNKS_MAX, sizeof *tile->seen);
-    if (!tile->memory || !tile->seen)
+    tile->bounds = calloc(TP_BAND_CHUNKS_MAX, sizeof *tile->bounds);
+    if (!tile->memory || !tile->seen || !tile->bounds)
         return false;
-    tile->stage = (struct tp_stage){.source = tile->memory, .result = tile->memory + alloc, .size_bytes = stage};
+    tile->stage = (struct tp_stage){
+        .source = tile->memory, .result = tile->memory + alloc, .size_bytes = stage_bytes(memory_bytes)};
     tile->bytes = tile->memory + 2 * alloc;
-    tile->size_bytes = memory_bytes - 2 * alloc;
+    tile->size_bytes = tp_tile_room_bytes(memory_bytes);
     return true;
 }
 
@@ -29,8 +45,8 @@ void tp_tile_release(struct tp_tile *tile)
 {
     tp_host_free_aligned(tile->memory, tile->memory_bytes);
     free(tile->seen);
-    tile->memory = NULL;
-    tile->seen = NULL;
+    free(tile->bounds);
+    *tile = (struct tp_tile){.memory = NULL};
 }
 
 bool tp_array_is_pieced(const struct tp_array *array)
@@ -91,12 +107,17 @@ static bool has_good_rows(const struct tp_gather *g)
     return falls && row * bits / 8 >= ROW_MIN;
 }
 
+bool tp_array_is_scattered(const struct tp_array *array)
+{
+    return tp_array_is_pieced(array) && !has_packed_codes(array) &&
+           (array->has_holes || array->grid || has_short_runs(array));
+}
+
 bool tp_tile_pays(struct tp_tile *tile, const struct tp_array *array, const struct tp_gather *gather)
 {
     if (tile->judged != array) {
         tile->judged = array;
-        tile->is_scattered = tp_array_is_pieced(array) && !has_packed_codes(array) &&
-                             (array->has_holes || array->grid || has_short_runs(array));
+        tile->is_scattered = tp_array_is_scattered(array);
     }
     return tile->is_scattered && !(gather && has_good_rows(gather));
 }
@@ -135,8 +156,7 @@ struct making {
     const struct tp_tile_job *job;
     const struct tp_array *array;
     struct tp_view view;
-    uint64_t part_elems; /* of each extent of a band; else 0 */
-    uint64_t low, high;  /* the array's elements that the tile has lie in [low, high] */
+    uint64_t low, high; /* the array's elements that the tile has lie in [low, high] */
     uint64_t made;
 };
 
@@ -179,8 +199,9 @@ static enum tp_status gather_piece(struct making *m, const struct tp_piece *piec
     struct tp_gathering g = {.reader = job->reader,
                              .logical = &job->plan->logicals[piece->logical],
                              .stage = m->tile->stage,
-                             .seen = m->part_elems > 0 ? m->tile->seen : job->seen,
-                             .part_elems = m->part_elems,
+                             .seen = job->seen,
+                             .bounds = job->bounds,
+                             .bound_count = job->bound_count,
                              .is_stopped = job->is_stopped,
                              .user = job->user};
     enum tp_status st = tp_values_of(&g.values, m->array, piece, job->kernels, job->saturate, err);
@@ -231,7 +252,7 @@ static enum tp_status gather_pieces(struct making *m, struct tp_error *err)
     return st;
 }
 
-static bool all_fit(const struct tp_array *a, const struct tp_view *view)
+bool tp_view_fits(const struct tp_view *view, const struct tp_array *a)
 {
     struct tp_stepped stepped;
     for (uint32_t i = 0; i < a->piece_count; i++)
@@ -240,48 +261,83 @@ static bool all_fit(const struct tp_array *a, const struct tp_view *view)
     return true;
 }
 
+static void see_array(struct tp_tile *t, const struct tp_array *a)
+{
+    struct tp_view view;
+    if (t->array == a)
+        return;
+    t->array = a;
+    t->seen_from = t->cursor = 0;
+    if (a->grid)
+        return;
+    tp_view_of_array(&view, a);
+    t->is_flat = !tp_view_fits(&view, a);
+}
+
 static void set_view(struct making *m, const struct tp_out_extent *e)
 {
-    struct tp_tile *t = m->tile;
-    bool is_new = t->array != m->array;
-    if (is_new) {
-        t->array = m->array;
-        t->seen_from = t->cursor = 0;
-    }
-    if (m->array->grid) {
+    see_array(m->tile, m->array);
+    if (m->array->grid)
         tp_view_of_chunks(&m->view, m->array, e->leaf, m->tile->extent_count);
-        return;
-    }
-    tp_view_of_array(&m->view, m->array);
-    t->is_flat = is_new ? !all_fit(m->array, &m->view) : t->is_flat;
-    if (t->is_flat)
+    else if (m->tile->is_flat)
         tp_view_flat(&m->view, m->array);
+    else
+        tp_view_of_array(&m->view, m->array);
+}
+
+/* Of a band each extent is counted apart. */
+static void count_apart(struct tp_tile *t, struct tp_tile_job *job, uint64_t extent_elems)
+{
+    job->seen = t->seen;
+    job->bounds = t->bounds;
+    job->bound_count = job->extent_count - 1;
+    for (uint32_t i = 0; i < job->extent_count; i++) {
+        tp_result_init(&t->seen[i]);
+        t->bounds[i] = (i + 1) * extent_elems;
+    }
+}
+
+/* What the view has at the tile's positions [first, end). */
+static enum tp_status make_all(struct making *m, struct tp_error *err)
+{
+    const struct tp_array *a = m->array;
+    uint64_t count = m->tile->end - m->tile->first;
+    bool has_holes = a->has_holes && !m->job->gather;
+    if (has_holes)
+        fill(m->tile->bytes, count, tp_array_item_bytes(a), a->fill);
+    find_bounds(m);
+    enum tp_status st = m->job->gather ? gather_piece(m, m->job->gather->piece, err) : gather_pieces(m, err);
+    if (!st && m->made != count && !has_holes)
+        st = tp_fail(err, TP_ERR_BUG, "pieces hold %" PRIu64 " of %" PRIu64 " elements from %" PRIu64, m->made, count,
+                     m->low);
+    if (st)
+        m->tile->end = m->tile->first;
+    return st;
 }
 
 enum tp_status tp_tile_make(struct tp_tile *tile, const struct tp_tile_job *job, const struct tp_out_extent *extent,
                             uint64_t at, uint64_t limit, struct tp_error *err)
 {
-    struct making m = {.tile = tile, .job = job, .array = &job->plan->arrays[extent->array]};
-    unsigned item = tp_array_item_bytes(m.array);
+    struct tp_tile_job own = *job;
+    struct making m = {.tile = tile, .job = &own, .array = &job->plan->arrays[extent->array]};
     tile->extent = extent;
     tile->extent_count = job->extent_count;
-    m.part_elems = job->extent_count > 1 ? extent->elem_count : 0;
-    for (uint32_t i = 0; m.part_elems > 0 && i < job->extent_count; i++)
-        tp_result_init(&tile->seen[i]);
-    uint64_t begin = tp_tile_position(tile, m.array, extent, 0), room = tile->size_bytes / item;
+    if (job->extent_count > 1)
+        count_apart(tile, &own, extent->elem_count);
+    uint64_t begin = tp_tile_position(tile, m.array, extent, 0), room = tile->size_bytes / tp_array_item_bytes(m.array);
     set_view(&m, extent);
     tile->first = begin + at;
     tile->end = choose_end(&m.view, begin + at, begin + limit, room);
-    uint64_t count = tile->end - tile->first;
-    bool has_holes = m.array->has_holes && !job->gather;
-    if (has_holes)
-        fill(tile->bytes, count, item, m.array->fill);
-    find_bounds(&m);
-    enum tp_status st = job->gather ? gather_piece(&m, job->gather->piece, err) : gather_pieces(&m, err);
-    if (!st && m.made != count && !has_holes)
-        st = tp_fail(err, TP_ERR_BUG, "pieces hold %" PRIu64 " of %" PRIu64 " elements from %" PRIu64, m.made, count,
-                     m.low);
-    if (st)
-        tile->end = tile->first;
-    return st;
+    return make_all(&m, err);
+}
+
+enum tp_status tp_tile_make_box(struct tp_tile *tile, const struct tp_tile_job *job, const struct tp_array *array,
+                                const struct tp_view *box, struct tp_error *err)
+{
+    struct making m = {.tile = tile, .job = job, .array = array, .view = *box};
+    see_array(tile, array);
+    tile->extent = NULL; /* nobody finds elements in it by number */
+    tile->first = 0;
+    tile->end = box->rank ? box->volume[0] * box->length[0] : 1;
+    return make_all(&m, err);
 }

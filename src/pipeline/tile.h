@@ -20,6 +20,7 @@ struct tp_tile {
     const struct tp_out_extent *extent; /* NULL: nothing is in it */
     uint32_t extent_count;              /* more than 1: a band; */
     struct tp_result *seen;             /* then of each extent; TP_BAND_CHUNKS_MAX */
+    uint64_t *bounds;                   /* of their positions; as many */
     uint64_t first, end;
     /* Extents of an array come in about the order of its pieces: none before `cursor` reaches element `seen_from`. */
     const struct tp_array *array;
@@ -45,11 +46,19 @@ static inline uint64_t tp_tile_position(const struct tp_tile *tile, const struct
 bool tp_tile_init(struct tp_tile *tile, size_t memory_bytes);
 void tp_tile_release(struct tp_tile *tile);
 
+/* Of a tile's memory what is left beside its stages. */
+size_t tp_tile_room_bytes(size_t memory_bytes);
+
 /* Memory for tiles that the plan has a use for; 0: none. With less, tiles are smaller and reads shorter. */
 uint64_t tp_tile_memory_wanted(const struct tp_plan *plan);
 
 /* Whether an array is anything but one run of one source: only such may need tiles. */
 bool tp_array_is_pieced(const struct tp_array *array);
+
+/* Whether all its pieces have loops along the axes of the view. */
+bool tp_view_fits(const struct tp_view *view, const struct tp_array *array);
+/* Whether its pieces are so short, or so apart, that a tile is worth it; never where codes are packed. */
+bool tp_array_is_scattered(const struct tp_array *array);
 
 /* Whether an extent is made better, or at all, through a tile. `gather`: of a chunk, where one piece holds it; of any
  * other extent NULL. */
@@ -62,7 +71,9 @@ struct tp_tile_job {
     struct tp_reader_state *reader;
     const struct tp_gather *gather; /* as above; of a band its first chunk's */
     uint32_t extent_count;          /* a band, if more than 1: `at` is then 0 and `limit` counts all of it */
-    struct tp_result *seen;
+    struct tp_result *seen;         /* as in tp_gathering; */
+    const uint64_t *bounds;         /* of a box only */
+    unsigned bound_count;
     bool saturate;
     uint8_t *raw;
     size_t raw_bytes;
@@ -75,5 +86,8 @@ struct tp_tile_job {
  */
 enum tp_status tp_tile_make(struct tp_tile *tile, const struct tp_tile_job *job, const struct tp_out_extent *extent,
                             uint64_t at, uint64_t limit, struct tp_error *err);
+/* Make a box of an array without a grid, all of it: tile->bytes then has it. All pieces fit the view. */
+enum tp_status tp_tile_make_box(struct tp_tile *tile, const struct tp_tile_job *job, const struct tp_array *array,
+                                const struct tp_view *box, struct tp_error *err);
 
 #endif

@@ -85,9 +85,11 @@ class Job:
     stop: tuple[str, str] = ("write:3:kill", "/journal")  # how the earlier run was stopped: order, and path
 
 
+LAYERS = Path(__file__).parents[1] / "data" / "maps" / "layers.json"
 MSGPACK = ("--shard-size", "8KB")
 SAFETENSORS = ("--format", "safetensors", "--precision", "float16")
 ORBAX = ("--format", "orbax")
+SPREAD = ("--map", str(LAYERS), "--precision", "keep", "--max-memory", "14MiB")
 READING = tuple(name for name in FAULTS if name.split(":")[0] in ("alloc", "read", "open", "close", "stat", "list"))
 THREADS = tuple(name for name in FAULTS if name.startswith("thread"))
 JOBS = {
@@ -97,6 +99,7 @@ JOBS = {
     "msgpack resumed": Job((*MSGPACK, "--resume"), "stopped"),
     "msgpack resumed within a folder": Job((*MSGPACK, "--resume", "--overwrite"), "old and stopped"),
     "msgpack over an old one": Job((*MSGPACK, "--sync", "--overwrite"), "old"),
+    "msgpack spread": Job(SPREAD, source="layers"),
     "safetensors": Job(SAFETENSORS),
     "safetensors decoded": Job(("--format", "safetensors", "--dequantize", "--shard-size", "30KB")),
     "orbax": Job((*ORBAX, "--step", "3"), unit="3"),
@@ -128,6 +131,14 @@ def write_source(folder: Path, seed: int) -> Path:
     write_checkpoint(folder, tensors, files=2)
     quantised = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     (folder / "config.json").write_text(json.dumps({"model_type": "none", "quantization_config": quantised}))
+    return folder
+
+
+def write_layers(folder: Path) -> Path:
+    """Matrices that are stacked and transposed, more than fit in the least memory."""
+    rng = np.random.default_rng(3)
+    write_checkpoint(folder, {f"layer.{i}.w": rng.standard_normal((450, 400), dtype=np.float32) for i in range(2)})
+    (folder / "config.json").write_text('{"model_type": "none"}')
     return folder
 
 
@@ -187,6 +198,8 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Plac
     def make(name: str) -> Place:
         job, folder = JOBS[name], tmp_path_factory.mktemp("job")
         source = write_source(folder / "in", 1)
+        if job.source == "layers":
+            source = write_layers(folder / "in-layers")
         if job.source == "orbax":
             run("convert", "-i", source, "-o", folder / "in-orbax", "-q", *ORBAX)
             source = folder / "in-orbax"

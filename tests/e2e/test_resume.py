@@ -22,10 +22,12 @@ from safetensors.numpy import save_file
 from conftest import command_path, run
 
 KILLS = int(os.environ.get("TENSORPORT_KILLS", "20"))
+LAYERS = Path(__file__).parents[1] / "data" / "maps" / "layers.json"
 FORMATS = {
     "msgpack": ["--shard-size", "40MB"],
     "safetensors": ["--format", "safetensors", "--shard-size", "40MB", "--precision", "float16"],
     "orbax": ["--format", "orbax", "--step", "3", "--precision", "bfloat16"],
+    "spread": ["--map", str(LAYERS), "--precision", "keep", "--max-memory", "24MiB"],  # transposed in little memory
 }
 
 

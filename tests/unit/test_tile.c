@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "map/stride.h"
 #include "pipeline/move.h"
+#include "pipeline/spread.h"
 #include "plan/piece.h"
 #include "scratch.h"
 
@@ -595,6 +596,87 @@ static void random_arrays_are_what_single_elements_say(void **state)
     }
 }
 
+/* ---- stacks of transposed matrices, which are spread ---- */
+
+/* One layer: axis 0 of the array is the fastest of the source, or the fastest but one. */
+static void add_layer(struct scene *s, unsigned layer)
+{
+    unsigned order[] = {2, 3, 0}, number = s->array.piece_count++; /* from the slowest */
+    struct tp_axis *plain = s->plain[number];
+    struct tp_piece *p = &s->pieces[number];
+    unsigned kind = pick(0, 3);
+    uint64_t stride = 1;
+    if (kind == 0 || kind == 1) {
+        order[kind] = order[kind + 1];
+        order[kind + 1] = kind == 0 ? 2 : 3;
+    }
+    *p = (struct tp_piece){.logical = pick(0, SOURCES - 1), .axes = s->axes[number], .run_elems = 1};
+    p->dst_first = layer * s->dst_stride[1];
+    plain[1] = (struct tp_axis){1, 1, s->dst_stride[1]};
+    for (unsigned i = 3; i-- > 0;) {
+        unsigned part = order[i];
+        plain[part] = (struct tp_axis){s->size[part], stride, s->dst_stride[part]};
+        stride *= s->size[part];
+        stride += pick(0, 5) == 0 ? pick(1, 3) : 0;
+    }
+    assert_true(stride + 4 < SOURCE_ELEMS);
+    p->src_first = pick(0, (unsigned)(SOURCE_ELEMS - stride - 4));
+    memcpy(s->axes[number], plain, sizeof s->axes[number]);
+    p->axis_count = tp_axes_normalise(s->axes[number], 4);
+}
+
+static void make_stack(struct scene *s, enum tp_dtype dtype)
+{
+    *s = (struct scene){.kernels = {.level = TP_LEVEL_SCALAR}, .part_count = 4};
+    assert_true(tp_kernels_init(&s->kernels, "scalar"));
+    make_source(&s->source, dtype, SOURCES, SOURCE_ELEMS);
+    uint64_t size[] = {pick(20, 150), pick(1, 6), pick(2, 8), pick(2, 6)}, stride = 1;
+    s->array.rank = 4;
+    for (unsigned i = 4; i-- > 0; stride *= size[i]) {
+        s->shape[i] = s->size[i] = size[i];
+        s->dst_stride[i] = stride;
+    }
+    s->array.elem_count = stride;
+    for (unsigned layer = 0; layer < size[1]; layer++)
+        if (layer == 0 || pick(0, 9))
+            add_layer(s, layer);
+        else
+            s->array.has_holes = true;
+    choose_values(s);
+    finish_plan(s);
+    s->file = (struct tp_out_file){.name = "out.safetensors", .size_bytes = 128 + 8};
+    uint64_t cut = pick(0, 1) ? stride : pick(1, (unsigned)stride);
+    add_extent(s, 0, cut, 0);
+    if (cut < stride)
+        add_extent(s, cut, stride - cut, 0);
+    expect_array(s);
+}
+
+static bool is_spread(const struct scene *s, size_t tile_bytes)
+{
+    struct tp_spread spread;
+    for (size_t i = 0; i < s->plan.extent_count; i++)
+        if (tp_spread_plan(&spread, &s->plan, &s->extents[i], tile_bytes))
+            return true;
+    return false;
+}
+
+static void stacks_are_spread(void **state)
+{
+    (void)state;
+    static struct scene s;
+    unsigned spread_count = 0;
+    srand(12);
+    for (unsigned round = 0; round < 300; round++) {
+        size_t tile_bytes = pick(0, 3) ? pick(2000, 9000) : pick(9000, 60000);
+        make_stack(&s, dtypes[round % TP_COUNT_OF(dtypes)]);
+        spread_count += is_spread(&s, tile_bytes);
+        check_scene(&s, tile_bytes, round % 3 == 0);
+        free_scene(&s);
+    }
+    assert_in_range(spread_count, 150, 290);
+}
+
 /* The only array: a matrix of the only logical tensor, transposed. */
 static void set_transposed(struct scene *s, enum tp_dtype from, enum tp_dtype to, uint64_t rows, uint64_t columns)
 {
@@ -860,6 +942,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_arrays_are_what_single_elements_say),
+        cmocka_unit_test(stacks_are_spread),
         cmocka_unit_test(a_source_in_chunks_is_gathered),
         cmocka_unit_test(a_decoded_source_is_gathered),
         cmocka_unit_test(blocks_end_where_they_will),
