@@ -118,7 +118,7 @@ static enum tp_status number_leaves(struct tp_store *store, struct tp_plan *plan
     struct tp_key_tree tree = {.count = 0};
     enum tp_status st = numbers && by_number ? TP_OK : tp_fail_nomem(err);
     if (!st && !plan->ordered)
-        st = tp_key_tree_build(&tree, plan, wants_lists, err);
+        st = tp_key_tree_build(&tree, plan, wants_lists, false, err);
     if (!st) {
         tp_key_tree_sort_dicts(&tree);
         for (uint32_t i = 0; i < plan->array_count; i++) {

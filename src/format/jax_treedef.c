@@ -75,7 +75,7 @@ static enum tp_status build_nested(struct builder *b, const struct tp_plan *plan
                                    struct tp_error *err)
 {
     struct tp_key_tree tree;
-    enum tp_status st = tp_key_tree_build(&tree, plan, wants_lists, err);
+    enum tp_status st = tp_key_tree_build(&tree, plan, wants_lists, false, err);
     if (!st) {
         tp_key_tree_sort_dicts(&tree);
         for (size_t i = 0; i < tree.count; i++)

@@ -151,16 +151,17 @@ static enum tp_status mark_all(struct tp_key_tree *t, bool wants_lists, struct t
 /* ---- the whole ---- */
 
 enum tp_status tp_key_tree_build(struct tp_key_tree *tree, const struct tp_plan *plan, bool wants_lists,
-                                 struct tp_error *err)
+                                 bool wants_nones, struct tp_error *err)
 {
     bool has_lists = wants_lists;
-    *tree =
-        (struct tp_key_tree){.leaves = calloc(plan->array_count + 1, sizeof *tree->leaves), .count = plan->array_count};
+    size_t arrays = plan->array_count, count = arrays + (wants_nones ? plan->none_count : 0);
+    *tree = (struct tp_key_tree){.leaves = calloc(count + 1, sizeof *tree->leaves), .count = count};
     if (!tree->leaves)
         return tp_fail_nomem(err);
-    for (size_t i = 0; i < tree->count; i++) {
-        tree->leaves[i].array = &plan->arrays[i];
-        has_lists = has_lists || plan->arrays[i].list_levels;
+    for (size_t i = 0; i < count; i++) {
+        const struct tp_array *a = i < arrays ? &plan->arrays[i] : &plan->nones[i - arrays];
+        tree->leaves[i] = (struct tp_leaf){.array = a, .is_none = i >= arrays};
+        has_lists = has_lists || a->list_levels;
     }
     qsort(tree->leaves, tree->count, sizeof *tree->leaves, by_numbers_first);
     return has_lists ? mark_all(tree, wants_lists, err) : TP_OK;

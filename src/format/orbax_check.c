@@ -111,7 +111,7 @@ static enum tp_status check_lists(const struct tp_plan *plan, const struct tp_co
                                   struct tp_error *err)
 {
     struct tp_key_tree tree;
-    enum tp_status st = tp_key_tree_build(&tree, plan, options->tree == TP_TREE_LISTS, err);
+    enum tp_status st = tp_key_tree_build(&tree, plan, options->tree == TP_TREE_LISTS, true, err);
     tp_key_tree_release(&tree);
     return st;
 }

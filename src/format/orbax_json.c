@@ -81,9 +81,10 @@ static void put_leaf(struct tp_json_writer *w, const struct tp_leaf *leaf)
     tp_json_key(w, "value_metadata");
     tp_json_begin_object(w);
     tp_json_key(w, "value_type");
-    tp_json_cstring(w, "np.ndarray"); /* jax.Array would want a sharding where no target is given */
+    /* jax.Array would want a sharding where no target is given */
+    tp_json_cstring(w, leaf->is_none ? "None" : "np.ndarray");
     tp_json_key(w, "skip_deserialize");
-    tp_json_bool(w, false);
+    tp_json_bool(w, leaf->is_none);
     tp_json_end_object(w);
     tp_json_end_object(w);
 }
@@ -142,7 +143,7 @@ enum tp_status tp_orbax_write_tree(const struct tp_plan *plan, const struct tp_f
     const struct tp_store *store = plan->leaves;
     struct tp_json_writer w;
     struct tp_key_tree tree;
-    enum tp_status st = tp_key_tree_build(&tree, plan, facts->options->tree == TP_TREE_LISTS, err);
+    enum tp_status st = tp_key_tree_build(&tree, plan, facts->options->tree == TP_TREE_LISTS, true, err);
     if (st) {
         tp_key_tree_release(&tree);
         return st;

@@ -131,6 +131,23 @@ static enum tp_status keep_sames(struct tp_map_work *w)
     return TP_OK;
 }
 
+/* From here on targets are arrays. */
+static enum tp_status part_nones(struct tp_map_work *w)
+{
+    struct tp_map_result *r = w->result;
+    size_t kept = 0;
+    r->nones = tp_arena_alloc(&r->arena, (w->map->const_count + 1) * sizeof *r->nones);
+    if (!r->nones)
+        return tp_fail_nomem(w->err);
+    for (size_t i = 0; i < r->target_count; i++)
+        if (r->targets[i].is_none)
+            r->nones[r->none_count++] = r->targets[i];
+        else
+            r->targets[kept++] = r->targets[i];
+    r->target_count = kept;
+    return TP_OK;
+}
+
 static enum tp_status apply(struct tp_map_work *w)
 {
     enum tp_status st = tp_rulings_make(w);
@@ -142,8 +159,10 @@ static enum tp_status apply(struct tp_map_work *w)
         st = tp_collect_targets(w);
     if (!st && !w->map->is_inverse)
         st = tp_check_complete(w);
-    if (!st)
+    if (!st) {
         tp_check_tree(w);
+        st = part_nones(w);
+    }
     if (!st && w->question->expected &&
         !tp_findings_has_error(&w->findings)) /* else targets are missing for other reasons */
         st = tp_compare_expected(w);

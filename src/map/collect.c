@@ -327,6 +327,10 @@ static enum tp_status make_constant(struct tp_map_work *w, const struct tp_place
                                     bool *is_whole)
 {
     const struct tp_rule_const *c = &w->map->constants[p->source];
+    target->is_constant = true;
+    target->is_none = c->value == NULL;
+    if (target->is_none)
+        return TP_OK;
     uint64_t *shape = tp_arena_alloc(&w->result->arena, c->rank * sizeof *shape), count, bits;
     char missing[256];
     if (!shape)
@@ -340,7 +344,6 @@ static enum tp_status make_constant(struct tp_map_work *w, const struct tp_place
         *is_whole = constant_fault(w, p, "E06", "more than 2^60 elements");
     if (*is_whole && !tp_dtype_encode(&bits, target->value, (enum tp_dtype)c->dtype))
         *is_whole = constant_fault(w, p, "E11", "the dtype has no such value");
-    target->is_constant = true;
     target->dtype = c->dtype;
     target->shape = shape;
     target->rank = (uint8_t)c->rank;

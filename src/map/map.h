@@ -94,6 +94,7 @@ struct tp_map_target {
     uint16_t path_len;
     uint8_t rank, dtype; /* what the rule says, or TP_DTYPE_NONE */
     bool is_constant, has_holes;
+    bool is_none; /* a constant that is no array: only of `nones` */
 };
 
 struct tp_map_finding {
@@ -107,11 +108,11 @@ struct tp_map_same { /* `source` is only dropped if its bytes are those of `othe
 
 struct tp_map_result {
     struct tp_arena arena;
-    struct tp_map_target *targets;
+    struct tp_map_target *targets, *nones; /* nones: entries of the tree that have no array */
     struct tp_map_finding *errors, *warnings;
     struct tp_map_same *sames;
     uint32_t *dropped; /* sources that rules drop, or that unmatched drops */
-    size_t target_count, error_count, warning_count, same_count, dropped_count;
+    size_t target_count, none_count, error_count, warning_count, same_count, dropped_count;
 };
 
 /* What `tree.json` says of a target (E14). */

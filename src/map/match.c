@@ -76,11 +76,10 @@ static bool asks_for_names(const struct tp_map *map)
     return false;
 }
 
-/* "if": where it cannot be told the rule does not take part. */
-static bool takes_part(const struct tp_map_work *w, const struct tp_rule *rule)
+bool tp_takes_part(const struct tp_map_work *w, const struct tp_expr *only_if)
 {
     double value;
-    return !rule->only_if || (tp_expr_evaluate(&value, rule->only_if, &w->scope, NULL) && value != 0);
+    return !only_if || (tp_expr_evaluate(&value, only_if, &w->scope, NULL) && value != 0);
 }
 
 static enum tp_status make_tables(struct matching *m)
@@ -93,7 +92,7 @@ static enum tp_status make_tables(struct matching *m)
     if (!m->entries)
         return tp_fail_nomem(w->err);
     for (uint32_t i = 0; i < w->map->rule_count; i++) {
-        w->rulings[i].is_off = !takes_part(w, &w->map->rules[i]);
+        w->rulings[i].is_off = !tp_takes_part(w, w->map->rules[i].only_if);
         for (uint32_t k = 0; k < w->map->rules[i].source_count && !w->rulings[i].is_off; k++)
             add_entry(m, i, k);
     }

@@ -28,8 +28,9 @@ struct draft_map {
 };
 
 struct draft_const {
-    struct tp_draft_text to, value, dtype;
+    struct tp_draft_text to, value, dtype, only_if;
     struct tp_draft_list shape;
+    bool is_none;
 };
 
 struct parser {
@@ -109,14 +110,18 @@ static enum tp_status make_const(struct parser *p, struct tp_rule_const *out, co
 {
     struct tp_capture_table captures = {.token_count = p->reader.token_count};
     uint32_t mentioned;
+    *out = (struct tp_rule_const){.value = NULL};
     p->reader.offset = draft->to.offset;
     enum tp_status status = tp_pattern_parse(&out->to, &mentioned, &captures, TP_NAME_TO, p->reader.arena,
                                              draft->to.text, draft->to.len, p->reader.err);
     p->reader.token_count = captures.token_count;
     if (!status && mentioned)
         status = tp_fail(p->reader.err, TP_ERR_FORMAT, "the name of a constant has no captures");
-    if (!status)
-        status = tp_draft_dtype(&out->dtype, &draft->dtype, &p->reader);
+    if (!status && draft->only_if.text)
+        status = tp_draft_expr(&out->only_if, &draft->only_if, &p->reader);
+    if (status || draft->is_none)
+        return status;
+    status = tp_draft_dtype(&out->dtype, &draft->dtype, &p->reader);
     if (!status)
         status = tp_draft_expr(&out->value, &draft->value, &p->reader);
     const struct tp_expr **shape = tp_arena_alloc(p->reader.arena, draft->shape.count * sizeof *shape);
@@ -129,13 +134,41 @@ static enum tp_status make_const(struct parser *p, struct tp_rule_const *out, co
     return status;
 }
 
+/* null, or an expression */
+static enum tp_status read_value(struct tp_map_reader *r, const struct tp_member *member, void *into)
+{
+    struct draft_const *draft = into;
+    struct tp_json_token token;
+    enum tp_status status = tp_read_next(r, &token);
+    if (status)
+        return status;
+    draft->is_none = token.type == TP_JSON_NULL;
+    return draft->is_none ? TP_OK : tp_read_keep_expr(r, &draft->value, &token, member->key);
+}
+
+/* Of the members that were seen, by the bits of their numbers: those of no array have a name, and are null. */
+static enum tp_status check_const(struct tp_map_reader *r, uint64_t begin, const struct tp_member *members,
+                                  const struct draft_const *draft, uint32_t seen)
+{
+    unsigned count = draft->is_none ? 2 : 3;
+    for (unsigned i = 0; i < count; i++)
+        if (!(seen >> i & 1u))
+            return tp_read_missing(r, begin, "a constant", members[i].key);
+    if (draft->is_none && seen >> 2 & 3u) {
+        r->offset = begin;
+        return tp_fail(r->err, TP_ERR_FORMAT, "a constant whose value is null has neither 'dtype' nor 'shape'");
+    }
+    return TP_OK;
+}
+
 static enum tp_status read_const(struct tp_map_reader *r, uint64_t begin, void *into)
 {
     static const struct tp_member members[] = {
         {.key = "to", .read = tp_member_text, .offset = offsetof(struct draft_const, to)},
-        {.key = "value", .read = tp_member_expr, .offset = offsetof(struct draft_const, value)},
+        {.key = "value", .read = read_value},
         {.key = "dtype", .read = tp_member_text, .offset = offsetof(struct draft_const, dtype)},
         {.key = "shape", .read = tp_member_exprs, .offset = offsetof(struct draft_const, shape)},
+        {.key = "if", .read = tp_member_expr, .offset = offsetof(struct draft_const, only_if)},
     };
     struct parser *p = into;
     struct draft_const *draft = &p->constant;
@@ -146,9 +179,8 @@ static enum tp_status read_const(struct tp_map_reader *r, uint64_t begin, void *
         return tp_fail_nomem(r->err);
     memset(draft, 0, sizeof *draft);
     enum tp_status status = tp_read_members(r, "a constant", members, TP_COUNT_OF(members), draft, &seen);
-    for (size_t i = 0; !status && i < 3; i++)
-        if (!(seen >> i & 1u))
-            status = tp_read_missing(r, begin, "a constant", members[i].key);
+    if (!status)
+        status = check_const(r, begin, members, draft, seen);
     if (!status)
         status = make_const(p, &p->constants[count], draft);
     if (!status)

@@ -348,6 +348,8 @@ enum tp_status tp_place_constants(struct tp_map_work *w)
     enum tp_status st = TP_OK;
     for (uint32_t i = 0; i < w->map->const_count && !st; i++) {
         const struct tp_name_pattern *to = &w->map->constants[i].to;
+        if (!tp_takes_part(w, w->map->constants[i].only_if))
+            continue;
         struct tp_placement p = {.source = i, .rule = TP_MAP_CONSTANT};
         struct tp_captured none = {{0}};
         char name[TP_NAME_MAX_BYTES + 1];

@@ -136,8 +136,9 @@ struct tp_rule {
 };
 
 struct tp_rule_const {
-    struct tp_name_pattern to; /* literals only */
-    const struct tp_expr *value;
+    struct tp_name_pattern to;     /* literals only */
+    const struct tp_expr *only_if; /* as a rule's */
+    const struct tp_expr *value;   /* NULL: there is no array, only its name */
     uint8_t dtype;
     const struct tp_expr *const *shape;
     uint32_t rank;

@@ -131,6 +131,8 @@ bool tp_is_float(unsigned dtype); /* one of the four that are cast and computed 
 enum tp_status tp_place_source(struct tp_map_work *w, uint32_t source, uint32_t rule, uint32_t from,
                                const struct tp_captured *captured);
 enum tp_status tp_place_kept(struct tp_map_work *w, uint32_t source);
+/* "if": where it cannot be told, what it belongs to does not take part. */
+bool tp_takes_part(const struct tp_map_work *w, const struct tp_expr *only_if);
 enum tp_status tp_place_constants(struct tp_map_work *w);
 /* Sizes of the left axes. False: they do not fit, which is a finding. */
 bool tp_place_sizes(struct tp_map_work *w, const struct tp_placement *p, uint64_t *sizes);

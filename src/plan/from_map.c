@@ -203,6 +203,22 @@ static enum tp_status add_targets(struct tp_plan_builder *b, const struct tp_map
     return st;
 }
 
+static enum tp_status add_nones(struct tp_plan_builder *b, const struct tp_map_result *result)
+{
+    struct tp_plan *plan = b->plan;
+    enum tp_status st = TP_OK;
+    plan->nones = tp_arena_alloc(&plan->arena, (result->none_count + 1) * sizeof *plan->nones);
+    if (!plan->nones)
+        return tp_fail_nomem(b->err);
+    for (size_t i = 0; i < result->none_count && !st; i++) {
+        struct tp_array *none = &plan->nones[plan->none_count];
+        *none = (struct tp_array){.first_extent = TP_NONE, .result = TP_NONE, .group = TP_NO_GROUP};
+        st = set_path(b, &result->nones[i], none);
+        plan->none_count += !st;
+    }
+    return st;
+}
+
 static enum tp_status add_sames(struct tp_plan_builder *b, const struct tp_map_result *result)
 {
     struct tp_plan *plan = b->plan;
@@ -229,6 +245,8 @@ enum tp_status tp_plan_add_mapped(struct tp_plan_builder *b)
     plan->ordered = !st && !b->options->reverse && tp_map_orders_by_rules(b->options->map);
     if (!st)
         st = add_targets(b, &mapped.result);
+    if (!st)
+        st = add_nones(b, &mapped.result);
     if (!st)
         st = add_sames(b, &mapped.result);
     /* Shapes, paths and loops live in the result's arena: it moves over. */

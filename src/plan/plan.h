@@ -113,11 +113,12 @@ struct tp_plan {
     struct tp_arena arena; /* paths, shapes, pieces, names, decoded tensors */
     struct tp_logical *logicals;
     struct tp_array *arrays; /* in source order */
+    struct tp_array *nones;  /* in the arena: entries of the tree without an array, of which only the path counts */
     struct tp_out_extent *extents;
     struct tp_out_file *files;
     struct tp_small_file *small_files;
     void *leaves; /* the format's own table, malloc'd */
-    size_t logical_count, array_count, extent_count, file_count, small_count, small_capacity, leaf_count;
+    size_t logical_count, array_count, none_count, extent_count, file_count, small_count, small_capacity, leaf_count;
     uint64_t block_count;
     uint32_t result_count;
     bool ordered;           /* arrays are in the order of leaves, as a map's rules list them; else in source order */

@@ -129,9 +129,10 @@ def apply(
     work.settle()
     arrays = {path: target_of(work, path, found) for path, found in parts.items()}
     arrays |= kept(work, used, arrays)
-    arrays |= constants(work, arrays)
+    found, nones = constants(work, arrays)
+    arrays |= found
     check_complete(work, used)
-    check_tree(work, arrays)
+    check_tree(work, arrays.keys() | nones)
     if expected is not None and not work.findings:
         check_expected(work, arrays, expected)
     work.settle()
@@ -175,7 +176,7 @@ def matches_of(work: Work) -> list[Used]:
     used: list[Used] = []
     takers: dict[str, list[Rule]] = {}
     hits: set[int] = set()
-    taking_part = [rule for rule in work.map.rules if takes_part(work, rule)]
+    taking_part = [rule for rule in work.map.rules if takes_part(work, rule.body)]
     for rule in taking_part:
         for name in work.sources:
             matched = False
@@ -207,10 +208,10 @@ def matches_of(work: Work) -> list[Used]:
     return used
 
 
-def takes_part(work: Work, rule: Rule) -> bool:
-    """`if`: an expression that is known and not 0."""
+def takes_part(work: Work, body: Mapping[str, Any]) -> bool:
+    """`if`, of a rule or a constant: an expression that is known and not 0."""
     try:
-        return "if" not in rule.body or work.scope.evaluate(rule.body["if"]) != 0
+        return "if" not in body or work.scope.evaluate(body["if"]) != 0
     except MissingNameError:
         return False
 
@@ -524,25 +525,31 @@ def kept(work: Work, used: Sequence[Used], arrays: Mapping[Path_, Array]) -> dic
     return found
 
 
-def constants(work: Work, arrays: Mapping[Path_, Array]) -> dict[Path_, Array]:
-    """Arrays of one value."""
+def constants(work: Work, arrays: Mapping[Path_, Array]) -> tuple[dict[Path_, Array], set[Path_]]:
+    """Arrays of one value, and the places of entries that are no arrays."""
     found: dict[Path_, Array] = {}
+    nones: set[Path_] = set()
     for body in work.map.body.get("const", []):
+        if not takes_part(work, body):
+            continue
         path = keys_of(work.map, body["to"])
-        if path in arrays or path in found:
+        if path in arrays or path in found or path in nones:
             work.find("E03", f"{body['to']} is written twice")
+        if body["value"] is None:
+            nones.add(path)
+            continue
         try:
             shape = [work.scope.size(size, 0) for size in body.get("shape", [])]
             found[path] = np.full(shape, work.scope.evaluate(body["value"])).astype(dtype_of(body["dtype"]))
         except MissingNameError as missing:
             work.find("E07", f"{body['to']}: {missing}")
-    return found
+    return found, nones
 
 
-def check_tree(work: Work, arrays: Mapping[Path_, Array]) -> None:
+def check_tree(work: Work, leaves: set[Path_]) -> None:
     """E10: nothing is both a leaf and a node."""
-    nodes = {path[:depth] for path in arrays for depth in range(1, len(path))}
-    for path in sorted(nodes & set(arrays)):
+    nodes = {path[:depth] for path in leaves for depth in range(1, len(path))}
+    for path in sorted(nodes & leaves):
         work.find("E10", f"{'/'.join(path)} is a leaf and a node")
 
 

@@ -188,6 +188,9 @@ def random_case(seed: int) -> Case:
         add_rule(chance, case, number)
     if chance.random() < 0.2:
         case.map["const"] = [{"to": "t/step", "value": 7, "dtype": "int32"}]
+    if chance.random() < 0.1:
+        none = {"to": chance.choice(["t/none", "t", "t/none/x"]), "value": None}
+        case.map.setdefault("const", []).append(none | chance.choice([{}, {"if": 1}, {"if": 0}, {"if": "absent"}]))
     if case.sources and chance.random() < 0.25:
         spoil(chance, case)
     return case

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny_models as tiny
 from flax import linen as nn
@@ -28,8 +30,10 @@ from presets import (
     converted,
     decoded_mxfp4,
     joined,
+    leaves_of,
     nested,
     read_checkpoint,
+    run_command,
 )
 from tiny_models import BF16, F32, Model
 
@@ -157,6 +161,40 @@ def test_jax_llm_examples_qwen3(tmp_path: Path, dtype: np.dtype[Any], kind: str)
     result = applied(model.write(tmp_path), "jax-llm-examples/qwen3")
     assert_same_arrays(joined(result.arrays), dict(qwen3_leaves(model)))
     assert result.lists == {("layers",)}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Qwen3Weights:
+    """As in that project's model: shardings or arrays."""
+
+    layers: list[Any]
+    embedding: Any
+    gamma_final: Any
+    lm_head: Any  # None where embeddings are tied
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_jax_llm_examples_qwen3_is_restored_as_its_own_dataclass(tmp_path: Path, tied: bool) -> None:
+    """Its load_pytree gives Orbax the tree of shardings, in which a tied head is None: such an entry must be there."""
+    model = tiny.qwen3(BF16, tied=tied)
+    done = run_command(model.write(tmp_path), "jax-llm-examples/qwen3", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    wanted = dict(qwen3_leaves(model))
+    layers = nested({tuple(name.split("/")): array for name, array in wanted.items()})["layers"]
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    places = [jax.tree.map(lambda _: here, layers[str(i)]) for i in range(len(layers))]
+    shardings = Qwen3Weights(places, here, here, None if tied else here)
+    restore_args = jax.tree.map(lambda sharding: ocp.ArrayRestoreArgs(sharding=sharding), shardings)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        arguments = ocp.args.PyTreeRestore(item=shardings, transforms=None, restore_args=restore_args)
+        found = checkpointer.restore(tmp_path / "out", args=arguments)
+    assert (found.lm_head is None) == tied
+    leaves = joined(dict(leaves_of(found.layers, ("layers",))))
+    assert_same_arrays(leaves, {name: array for name, array in wanted.items() if name.startswith("layers/")})
+    assert np.array_equal(found.embedding, wanted["embedding"])
+    free = ocp.PyTreeCheckpointer().restore(tmp_path / "out")
+    assert (free["lm_head"] is None) == tied
 
 
 def test_encoded_experts_are_decoded_as_jax_llm_examples_does(tmp_path: Path) -> None:

@@ -447,6 +447,35 @@ static void constants_become_targets_without_pieces(void **state)
     case_end(&c);
 }
 
+static void constants_may_be_no_arrays_and_may_take_no_part(void **state)
+{
+    (void)state;
+    static struct map_case c;
+    case_start(&c, HEAD "\"dims\": {\"n\": 3}, \"rules\": [], \"const\": ["
+                        "{\"to\": \"a\", \"value\": 1, \"dtype\": \"int8\", \"if\": \"n\"},"
+                        "{\"to\": \"b\", \"value\": 1, \"dtype\": \"int8\", \"if\": \"n - 3\"},"
+                        "{\"to\": \"c\", \"value\": null},"
+                        "{\"to\": \"d/e\", \"value\": null, \"if\": \"n\"},"
+                        "{\"to\": \"f\", \"value\": null, \"if\": \"unknown\"}]}");
+    case_fits(&c);
+    assert_int_equal(c.result.target_count, 1);
+    assert_string_equal(c.result.targets[0].path, "a");
+    assert_int_equal(c.result.none_count, 2);
+    assert_string_equal(c.result.nones[0].path, "c");
+    assert_int_equal(c.result.nones[1].path_len, 3);
+    case_end(&c);
+    case_start(&c, HEAD "\"rules\": [], \"const\": [{\"to\": \"a\", \"value\": null},"
+                        "{\"to\": \"a\", \"value\": 1, \"dtype\": \"int8\"}]}");
+    case_has_error(&c, "E03",
+                   "two rules for one target, which may only be if they see it alike: the same right side, numbers "
+                   "and dtype: a: a constant and a constant");
+    case_end(&c);
+    case_start(&c, HEAD "\"rules\": [], \"const\": [{\"to\": \"a\", \"value\": null},"
+                        "{\"to\": \"a/b\", \"value\": 1, \"dtype\": \"int8\"}]}");
+    case_has_error(&c, "E10", "a target is both a leaf and a node: a and a/b");
+    case_end(&c);
+}
+
 static void factors_are_rounded_where_the_map_says(void **state)
 {
     (void)state;
@@ -599,6 +628,7 @@ int main(void)
         cmocka_unit_test(leaves_are_sorted_key_by_key),
         cmocka_unit_test(order_of_rules_is_that_of_first_mention),
         cmocka_unit_test(constants_become_targets_without_pieces),
+        cmocka_unit_test(constants_may_be_no_arrays_and_may_take_no_part),
         cmocka_unit_test(factors_are_rounded_where_the_map_says),
         cmocka_unit_test(floats_of_one_target_may_differ_where_a_dtype_is_chosen),
         cmocka_unit_test(packed_codes_are_moved_whole),
