@@ -10,6 +10,8 @@
 #include "os/file.h"
 #include "pipeline/worker.h"
 
+#define PIECE ((size_t)128 << 10)
+
 struct group {
     struct tp_worker *w;
     const struct tp_out_extent *e;
@@ -109,11 +111,10 @@ static struct slot slot_of(const struct group *g, const struct tp_spread_rows *c
     return (struct slot){first, offset_of(g, chunk->first + first), (size_t)((behind - first) * g->s->item)};
 }
 
-static uint64_t hash_slot(const struct group *g, const struct slot *slot, const uint8_t *bytes)
+/* The hash of what g->hasher has seen of a slot. */
+static uint64_t slot_sum(const struct group *g, const struct slot *slot)
 {
     uint64_t hash;
-    tp_hasher_reset(g->hasher);
-    tp_hasher_update(g->hasher, bytes, slot->size);
     struct tp_digest digest = tp_hasher_digest(g->hasher);
     memcpy(&hash, digest.bytes, sizeof hash);
     return hash * (2 * slot->offset + 1);
@@ -144,7 +145,9 @@ static enum tp_status write_tile(struct group *g, const struct tp_spread_tile *t
         struct tp_spread_rows chunk = tp_spread_chunk(s, &g->part, k);
         struct slot slot = slot_of(g, &chunk, t->column, t->end);
         const uint8_t *bytes = made + tp_spread_place(s, &g->part, t, chunk.first) * s->item;
-        g->sums[k] += hash_slot(g, &slot, bytes);
+        tp_hasher_reset(g->hasher);
+        tp_hasher_update(g->hasher, bytes, slot.size);
+        g->sums[k] += slot_sum(g, &slot);
         count_early(g, slot.size);
         st = tp_file_write_at(g->w->fd, bytes, slot.size, slot.offset, g->w->path, err);
     }
@@ -175,21 +178,34 @@ static enum tp_status put(struct group *g, uint64_t at, uint64_t count, const ui
     return st;
 }
 
-/* Slot by slot: what is read is in the cache when it is hashed. */
+/* As it is read, in pieces that are then in the cache, it is hashed. */
+static enum tp_status read_slot(struct group *g, const struct slot *slot, uint8_t *to, struct tp_error *err)
+{
+    tp_hasher_reset(g->hasher);
+    for (size_t at = 0, n; at < slot->size; at += n) {
+        n = slot->size - at < PIECE ? slot->size - at : PIECE;
+        enum tp_status st = tp_file_read_at(g->w->fd, to + at, n, slot->offset + at, g->w->path, err);
+        if (st)
+            return st;
+        tp_hasher_update(g->hasher, to + at, n);
+    }
+    return TP_OK;
+}
+
 static enum tp_status read_chunk(struct group *g, const struct tp_spread_rows *chunk, uint8_t *bytes, uint64_t sum,
                                  struct tp_error *err)
 {
     uint64_t found = 0;
-    enum tp_status st = TP_OK;
-    for (uint64_t column = 0, next; column < g->s->row && !st; column = next) {
+    for (uint64_t column = 0, next; column < g->s->row; column = next) {
         next = tp_spread_column_end(g->s, column);
         struct slot slot = slot_of(g, chunk, column, next);
-        uint8_t *to = bytes + slot.first * g->s->item;
-        st = tp_file_read_at(g->w->fd, to, slot.size, slot.offset, g->w->path, err);
-        found += st ? 0 : hash_slot(g, &slot, to);
+        enum tp_status st = read_slot(g, &slot, bytes + slot.first * g->s->item, err);
+        if (st)
+            return st;
+        found += slot_sum(g, &slot);
     }
-    if (st || found == sum)
-        return st;
+    if (found == sum)
+        return TP_OK;
     tp_fail(err, TP_ERR_IO, "bytes %" PRIu64 " to %" PRIu64 " are not what was written there a moment ago",
             offset_of(g, chunk->first), offset_of(g, chunk->end));
     return tp_err_path(err, TP_ERR_IO, g->w->path);
