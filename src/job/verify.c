@@ -599,6 +599,14 @@ static uint64_t chunk_bytes_wanted(const struct tp_verifying *v)
     return bytes + (v->by_tensor ? tp_chunk_reader_wants(v->model) + 1 : 0);
 }
 
+/* What is only read back is not made: nothing is gathered. */
+static enum tp_status plan_budget(struct tp_verifying *v)
+{
+    struct tp_scratch_wish wish = {v->plan.decoded_count > 0, chunk_bytes_wanted(v),
+                                   v->options->source ? tp_tile_memory_wanted(&v->plan) : 0};
+    return tp_budget_plan(&v->budget, v->options->workers, v->options->max_memory_bytes, wish, v->err);
+}
+
 static enum tp_status verify(struct tp_verifying *v)
 {
     if (!v->options->model)
@@ -625,10 +633,7 @@ static enum tp_status verify(struct tp_verifying *v)
     if (!st && v->options->source)
         st = derive(v);
     if (!st && !v->options->quick)
-        st = tp_budget_plan(
-            &v->budget, v->options->workers, v->options->max_memory_bytes,
-            (struct tp_scratch_wish){v->plan.decoded_count > 0, chunk_bytes_wanted(v), tp_tile_memory_wanted(&v->plan)},
-            v->err);
+        st = plan_budget(v);
     if (!st && !v->options->quick)
         st = read_back(v);
     return st;

@@ -134,6 +134,12 @@ static void count_early(struct group *g, size_t size)
     tp_pool_count(g->w->pool, size / 2);
 }
 
+/* A tile's positions that are the group's own. */
+static uint64_t elems_of(const struct group *g, const struct tp_spread_tile *t)
+{
+    return tp_spread_before(g->s, &g->part, t->end) - tp_spread_before(g->s, &g->part, t->column);
+}
+
 static enum tp_status write_tile(struct group *g, const struct tp_spread_tile *t, const uint8_t *made,
                                  struct tp_error *err)
 {
@@ -141,7 +147,9 @@ static enum tp_status write_tile(struct group *g, const struct tp_spread_tile *t
     uint64_t chunk_count = tp_spread_chunk_count(s, &g->part);
     enum tp_status st = TP_OK;
     look_for_overflow(g);
-    for (uint64_t k = 0; k < chunk_count && !st && !scans(g); k++) {
+    if (scans(g)) /* nothing is written any more, only counted */
+        tp_pool_count(g->w->pool, elems_of(g, t) * s->item);
+    for (uint64_t k = 0; k < chunk_count && !st && !scans(g) && !is_stopped(g); k++) {
         struct tp_spread_rows chunk = tp_spread_chunk(s, &g->part, k);
         struct slot slot = slot_of(g, &chunk, t->column, t->end);
         const uint8_t *bytes = made + tp_spread_place(s, &g->part, t, chunk.first) * s->item;
@@ -225,6 +233,13 @@ static enum tp_status order_chunk(struct group *g, const struct tp_spread_rows *
     return st;
 }
 
+/* The second pass counts in whole. */
+static void take_back(struct group *g, uint64_t bytes)
+{
+    g->early_bytes -= bytes;
+    tp_pool_count(g->w->pool, UINT64_C(0) - bytes); /* modulo 2^64 */
+}
+
 static enum tp_status order_part(struct group *g, struct tp_error *err)
 {
     uint64_t chunk_count = tp_spread_chunk_count(g->s, &g->part), early = g->early_bytes / chunk_count;
@@ -234,8 +249,7 @@ static enum tp_status order_part(struct group *g, struct tp_error *err)
         struct tp_spread_rows chunk = tp_spread_chunk(g->s, &g->part, k);
         st = read_chunk(g, &chunk, bytes, g->sums[k], err);
         st = st ? st : order_chunk(g, &chunk, bytes, err);
-        tp_pool_count(g->w->pool, UINT64_C(0) - (k + 1 < chunk_count ? early : g->early_bytes));
-        g->early_bytes -= early;
+        take_back(g, k + 1 < chunk_count ? early : g->early_bytes);
     }
     return st;
 }
@@ -249,6 +263,10 @@ static enum tp_status write_part(struct group *g, struct tp_error *err)
     enum tp_status st = g->sums ? make_part(g, write_tile, err) : tp_fail_nomem(err);
     if (!st && !is_stopped(g) && !scans(g))
         st = order_part(g, err);
+    if (scans(g)) /* what was written before counts in whole: it is not done again */
+        tp_pool_count(g->w->pool, g->early_bytes);
+    else
+        take_back(g, g->early_bytes); /* of what was stopped */
     free(g->sums);
     return st;
 }
@@ -340,7 +358,7 @@ static enum tp_status compare_tile(struct group *g, const struct tp_spread_tile 
     const struct tp_spread *s = g->s;
     uint64_t most = g->w->move->budget.piece_bytes / s->item;
     enum tp_status st = TP_OK;
-    for (uint64_t row = g->part.row; row < g->part.row + g->part.row_count && !st; row++) {
+    for (uint64_t row = g->part.row; row < g->part.row + g->part.row_count && !st && !is_stopped(g); row++) {
         uint64_t at = tp_larger(row * s->row + t->column, g->first), end = tp_smaller(row * s->row + t->end, g->end);
         for (uint64_t n; at < end && !st; at += n) {
             n = tp_smaller(tp_smaller(end, block_end(g, block_of(g, at))) - at, most);

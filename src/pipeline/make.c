@@ -52,8 +52,8 @@ bool tp_maker_init(struct tp_maker *maker, const struct tp_plan *plan, const str
         ok = (reader->chunks = tp_chunk_reader_new(sizes.chunk_bytes)) != NULL;
     if (ok && has_grids(plan))
         ok = (reader->window = malloc(TP_ROWS_WINDOW_BYTES)) != NULL;
-    if (ok && has_pieced_arrays(plan))
-        ok = tp_tile_init(&maker->tile, sizes.tile_bytes ? sizes.tile_bytes : (size_t)TP_TILE_MEMORY_MIN);
+    if (ok && sizes.tile_bytes > 0 && has_pieced_arrays(plan))
+        ok = tp_tile_init(&maker->tile, sizes.tile_bytes);
     return ok;
 }
 

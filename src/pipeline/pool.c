@@ -153,7 +153,7 @@ static unsigned start_threads(struct tp_pool *pool, struct thread_start *starts)
 enum tp_status tp_pool_run(const struct tp_pool_config *config, const struct tp_task_list *list, struct tp_error *err)
 {
     struct tp_pool pool = {.config = config, .list = list};
-    struct thread_start *starts = calloc(config->workers, sizeof *starts);
+    struct thread_start *starts = calloc(config->workers + 1u, sizeof *starts);
     pool.file_next = malloc((size_t)(list->file_count + 1) * sizeof *pool.file_next);
     if (!starts || !pool.file_next) {
         free(starts);
@@ -170,7 +170,8 @@ enum tp_status tp_pool_run(const struct tp_pool_config *config, const struct tp_
 
     pool.begin_s = tp_host_clock_s();
     unsigned started = start_threads(&pool, starts);
-    if (started == 0) { /* a machine that has none to give: this one does the work, and tells after each task */
+    if (started == 0 &&
+        config->workers > 0) { /* a machine that has none to give: this one does the work, and tells after each task */
         pool.is_alone = true;
         pool.running = 1;
         const uint64_t mode = tp_float_mode_plain();

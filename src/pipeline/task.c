@@ -69,7 +69,8 @@ static int compare(const void *left, const void *right)
 /* A large one at the end would keep one worker busy alone. */
 static void put_large_ones_first(struct tp_task_list *list, size_t first)
 {
-    qsort(list->tasks + first, list->count - first, sizeof *list->tasks, compare);
+    if (list->count > first + 1)
+        qsort(list->tasks + first, list->count - first, sizeof *list->tasks, compare);
 }
 
 enum tp_status tp_tasks_build(struct tp_task_list *list, const struct tp_plan *plan, unsigned workers, bool linked,

@@ -34,3 +34,16 @@ def test_the_least_memory_is_what_a_refusal_says(tmp_path: Path) -> None:
     least = re.search(r"allow (\d+) MiB or more", done.stderr)
     assert least
     assert f"The least for one worker is {least[1]} MiB" in limits()
+
+
+def test_what_the_least_memory_converts_it_verifies(tmp_path: Path) -> None:
+    """Reading back gathers nothing, so it needs no memory for that."""
+    (tmp_path / "in").mkdir()
+    save_file({"w": np.arange(481 * 389).reshape(481, 389)}, tmp_path / "in" / "model.safetensors")
+    least = re.search(r"The least for one worker is (\d+) MiB", limits())
+    assert least
+    memory = f"{least[1]}MiB"
+    done = run("convert", "-i", tmp_path / "in", "-o", tmp_path / "out", "--max-memory", memory)
+    assert done.returncode == 0, done.stderr
+    done = run("verify", "--model", tmp_path / "out", "--max-memory", memory)
+    assert done.returncode == 0, done.stderr

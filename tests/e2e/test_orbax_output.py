@@ -594,3 +594,12 @@ def test_the_source_is_never_written_to(tmp_path: Path, rng: np.random.Generator
         shutil.rmtree(out)
     assert tree_bytes(source) == before
     assert {path: path.stat().st_mtime_ns for path in source.iterdir()} == times
+
+
+@pytest.mark.parametrize("output", ["msgpack", "safetensors", "orbax", "jax"])
+def test_a_model_without_a_value_has_sums(tmp_path: Path, output: str):
+    """No file, or none with data: nothing is to be hashed, and nobody is to do it."""
+    write_checkpoint(tmp_path / "in", {"empty": np.zeros((0, 3), np.float32)})
+    words = ["-i", tmp_path / "in", "-o", tmp_path / "out", "--format", output, "--sha256", "--workers", "4"]
+    run("convert", "-q", *words, "--precision", "keep")
+    assert tensorport.load(tmp_path / "out")["empty"].shape == (0, 3)

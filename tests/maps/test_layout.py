@@ -136,6 +136,9 @@ def test_overflow_of_what_is_spread_is_counted_to_the_end(tmp_path: Path) -> Non
     assert "y  F32 [900, 3, 500]  3 values, up to 1e+06" in done.stderr, done.stderr
     assert "z  F32 [5]            5 values, up to 700000" in done.stderr, done.stderr
     assert not (tmp_path / "out").exists()
+    told = subprocess.run([*convert, "--progress", "json"], capture_output=True, text=True)
+    last = json.loads([line for line in (told.stdout + told.stderr).splitlines() if '"scan"' in line][-1])
+    assert 0.99 * last["total_bytes"] < last["done_bytes"] <= last["total_bytes"], last
     subprocess.run([*convert, "-q", "--overwrite", "--on-overflow", "saturate"], check=True)
     found = np.asarray(tensorport.load(tmp_path / "out")["y"])
     assert np.array_equal(found, np.minimum(x, 65504).transpose(2, 0, 1).astype(np.float16))
