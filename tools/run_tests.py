@@ -141,7 +141,9 @@ LONG = [
     ("conversions, ThreadSanitizer", lambda: run_pytest("tsan", "tests/e2e/test_outputs.py")),
     (
         "conversions, ASan and UBSan",
-        lambda: run_pytest("asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py"),
+        lambda: run_pytest(
+            "asan", "tests/e2e/test_outputs.py", "tests/e2e/test_orbax_read.py", "tests/maps/test_layout.py"
+        ),
     ),
     (
         "faults and full disks, ASan and UBSan",
