@@ -337,8 +337,6 @@ static int prepare_and_run(struct convert_args *args, const struct tp_map *map, 
     struct tp_conversion *cv = NULL;
     struct tp_error err;
     struct bar bar;
-    signals_catch();
-    signals_ignore_pipe();
     bar_init(&bar, (enum bar_mode)args->progress, args->quiet);
     struct tp_convert_options options = options_of(args, cpu, &bar);
     if (!orbax_options_of(args, &options.orbax))
@@ -370,6 +368,8 @@ static int convert_run(const void *args_)
                                  args->output ? text_name(args->output).s : "MODEL-jax");
     if (!cpu_level_choose(args->cpu, &cpu))
         return EXIT_USAGE;
+    signals_catch();
+    signals_ignore_pipe();
     int code = open_map(args, &map);
     if (code == 0)
         code = prepare_and_run(args, map, cpu);

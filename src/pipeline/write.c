@@ -207,15 +207,15 @@ static enum tp_status write_elems(struct tp_worker *w, const struct tp_out_exten
     const struct tp_array *a = &w->move->plan->arrays[e->array];
     unsigned item = tp_array_item_bytes(a);
     size_t room = w->move->budget.buffer_bytes - w->fill;
-    uint64_t limit = tp_maker_limit(&w->maker, a, room), whole = (room + item - 1) / item;
+    uint64_t in_tile = tp_smaller(*count, (room + item - 1) / item);
     const uint8_t *made;
-    *count = tp_smaller(*count, whole);
-    enum tp_status st = tp_make_in_tile(&w->maker, e, at, count, &made, err);
+    enum tp_status st = tp_make_in_tile(&w->maker, e, at, &in_tile, &made, err);
     if (!st && made) {
-        tp_hasher_update(w->hasher, made, (size_t)*count * item);
-        return tp_write_append(w, made, (size_t)*count * item, err);
+        *count = in_tile;
+        tp_hasher_update(w->hasher, made, (size_t)in_tile * item);
+        return tp_write_append(w, made, (size_t)in_tile * item, err);
     }
-    *count = tp_smaller(*count, limit);
+    *count = tp_smaller(*count, tp_maker_limit(&w->maker, a, room)); /* of codes in pairs, both of each */
     st = st ? st : tp_make(&w->maker, e, at, *count, w->out + w->fill, err);
     if (st)
         return st;

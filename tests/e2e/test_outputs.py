@@ -517,6 +517,16 @@ def test_verify_compares_what_only_the_manifest_says(tmp_path: Path, rng: np.ran
         run("verify", "--model", out, "--source", folder, code=1)
 
 
+@pytest.mark.parametrize("before", [1, 2, 3, 4])
+def test_packed_codes_go_on_behind_a_full_buffer(tmp_path: Path, before: int):
+    """Two codes a byte, more than are written at once, wherever in the file they begin."""
+    rng = np.random.default_rng(before)
+    arrays = {"a": np.zeros(before, np.uint8), "codes": random_array(rng, "F4", (700, 1000))}
+    write_checkpoint(tmp_path / "in", arrays)
+    run("convert", "-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert_output(tmp_path / "out", arrays)
+
+
 def test_compat_refuses_packed_codes_with_an_odd_last_axis(tmp_path: Path):
     file = write_safetensors(tmp_path / "model.safetensors", {"odd.codes": Raw("F4", (2, 3), b"\x21\x43\x65")})
     done = run("convert", "-i", file, "-o", tmp_path / "out", "--compat", code=3)
