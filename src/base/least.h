@@ -14,4 +14,10 @@ static inline uint64_t tp_larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* How many parts of such a size a whole has, the last one perhaps smaller. */
+static inline uint64_t tp_parts(uint64_t whole, uint64_t part)
+{
+    return whole / part + (whole % part != 0);
+}
+
 #endif

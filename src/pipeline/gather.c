@@ -23,11 +23,6 @@ struct job {
     size_t pitch, result_pitch; /* of rows in the stage */
 };
 
-static uint64_t parts_of(uint64_t whole, uint64_t part)
-{
-    return whole / part + (whole % part != 0);
-}
-
 /* ---- the order of loops ---- */
 
 /* One that stays where it is (stride 0) comes first: what is inside it is read again. */
@@ -84,8 +79,8 @@ static void widen(struct job *j, unsigned loop, uint64_t want, uint64_t room)
 static void even_out(struct job *j, unsigned loop, uint64_t line)
 {
     uint64_t count = j->loops[loop].count, most = j->most[loop];
-    uint64_t even = parts_of(count, parts_of(count, most));
-    uint64_t lines = parts_of(even, line) * line;
+    uint64_t even = tp_parts(count, tp_parts(count, most));
+    uint64_t lines = tp_parts(even, line) * line;
     j->most[loop] = lines <= most ? lines : even;
 }
 
@@ -94,7 +89,7 @@ static void widen_reads(struct job *j, unsigned first, uint64_t want, uint64_t r
 {
     uint64_t run = j->loops[j->loop_count - 1].src_stride;
     for (unsigned i = j->loop_count; i-- > first && j->loops[i].src_stride == run && run < want;) {
-        widen(j, i, parts_of(want, run), room);
+        widen(j, i, tp_parts(want, run), room);
         if (j->most[i] < j->loops[i].count)
             return;
         run *= j->loops[i].count;
@@ -275,7 +270,7 @@ static void make_row(const struct job *j, uint8_t *result, uint8_t *source, uint
     for (uint64_t n; count > 0; count -= n) {
         unsigned part = part_of(g, position);
         bool is_last = part == g->bound_count || step == 0;
-        n = is_last ? count : tp_smaller(count, parts_of(g->bounds[part] - position, step));
+        n = is_last ? count : tp_smaller(count, tp_parts(g->bounds[part] - position, step));
         tp_values_make(&g->values, result, source, (size_t)n, &g->seen[part]);
         result += n * j->result_item;
         source += n * j->item;

@@ -5,11 +5,6 @@
 #include "checkpoint/checkpoint.h"
 #include "pipeline/tile.h"
 
-static uint64_t parts_of(uint64_t whole, uint64_t part)
-{
-    return whole / part + (whole % part != 0);
-}
-
 /* ---- what a shape costs ---- */
 
 /* In 1/1024 of the time in which a byte is copied, for every byte that is made. Measured with bench/bench.py --maps. */
@@ -77,8 +72,8 @@ static bool choose_width(struct tp_spread *s, uint64_t room, uint64_t rows, uint
         return false;
     while (v->volume[j] > most)
         j++;
-    uint64_t parts = parts_of(v->length[j], tp_smaller(v->length[j], most / v->volume[j]));
-    uint64_t steps = parts_of(v->length[j], parts);
+    uint64_t parts = tp_parts(v->length[j], tp_smaller(v->length[j], most / v->volume[j]));
+    uint64_t steps = tp_parts(v->length[j], parts);
     s->width = steps * v->volume[j];
     s->turn = v->length[j] * v->volume[j];
     for (unsigned i = 0; i < v->rank; i++)
@@ -143,7 +138,7 @@ bool tp_spread_plan(struct tp_spread *spread, const struct tp_plan *plan, const 
 
 static struct tp_spread_rows rows_of(const struct tp_spread *s, uint64_t first, uint64_t end)
 {
-    return (struct tp_spread_rows){first, end, first / s->row, parts_of(end, s->row) - first / s->row};
+    return (struct tp_spread_rows){first, end, first / s->row, tp_parts(end, s->row) - first / s->row};
 }
 
 struct tp_spread_rows tp_spread_part(const struct tp_spread *s, uint64_t first, uint64_t end)
@@ -154,7 +149,7 @@ struct tp_spread_rows tp_spread_part(const struct tp_spread *s, uint64_t first, 
 
 uint64_t tp_spread_chunk_count(const struct tp_spread *s, const struct tp_spread_rows *part)
 {
-    return parts_of(part->row_count, s->chunk_rows);
+    return tp_parts(part->row_count, s->chunk_rows);
 }
 
 struct tp_spread_rows tp_spread_chunk(const struct tp_spread *s, const struct tp_spread_rows *part, uint64_t k)
@@ -163,10 +158,16 @@ struct tp_spread_rows tp_spread_chunk(const struct tp_spread *s, const struct tp
     return rows_of(s, tp_larger(first, part->first), tp_smaller(first + s->chunk_rows * s->row, part->end));
 }
 
+/* Where the tile begins that has a column. */
+static uint64_t column_begin(const struct tp_spread *s, uint64_t column)
+{
+    uint64_t turn = column / s->turn * s->turn;
+    return turn + (column - turn) / s->width * s->width;
+}
+
 uint64_t tp_spread_column_end(const struct tp_spread *s, uint64_t column)
 {
-    uint64_t turn = column / s->turn * s->turn, begin = turn + (column - turn) / s->width * s->width;
-    return tp_smaller(begin + s->width, turn + s->turn);
+    return tp_smaller(column_begin(s, column) + s->width, column / s->turn * s->turn + s->turn);
 }
 
 struct tp_spread_tile tp_spread_tile(const struct tp_spread *s, const struct tp_spread_rows *part, uint64_t column)
@@ -193,7 +194,7 @@ uint64_t tp_spread_before(const struct tp_spread *s, const struct tp_spread_rows
 uint64_t tp_spread_index(const struct tp_spread *s, const struct tp_spread_rows *r, uint64_t position)
 {
     uint64_t column = position % s->row, end = tp_spread_column_end(s, column), head = r->first - r->row * s->row;
-    uint64_t turn = column / s->turn * s->turn, begin = turn + (column - turn) / s->width * s->width;
+    uint64_t begin = column_begin(s, column);
     uint64_t missing = tp_smaller(end, head) - tp_smaller(begin, head); /* of the first row */
     return tp_spread_before(s, r, begin) + (position / s->row - r->row) * (end - begin) + (column - begin) - missing;
 }
