@@ -294,14 +294,11 @@ static enum tp_status split_array(struct layout *l, uint32_t array)
     uint64_t framing = ROOT_MAX + path_bytes(a) + 128 + 9 * (uint64_t)(a->rank + 1);
     framing += l->limit / CHUNK_BYTES * 64 + (l->limit > CHUNK_BYTES ? 128 + 16 * (uint64_t)a->rank : 0);
     uint64_t room = l->limit > framing ? (l->limit - framing) / tp_array_item_bytes(a) : 0;
-    /* Two codes of F4 share a byte of the source: a part begins at a whole one. */
-    uint64_t pair = tp_array_op(a) == TP_OP_UNPACK_F4 ? 2 : 1;
-    if (room < pair)
-        return refuse_oversize(l, a, framing + pair * tp_array_item_bytes(a), "give a larger --shard-size");
+    if (room == 0)
+        return refuse_oversize(l, a, framing + tp_array_item_bytes(a), "give a larger --shard-size");
     uint64_t row = a->rank ? a->elem_count / a->shape[0] : a->elem_count;
-    uint64_t rows = row % pair ? pair * row : row;
-    bool flat = rows > room;
-    uint64_t unit = flat ? pair : rows;
+    bool flat = row > room;
+    uint64_t unit = flat ? 1 : row;
     uint64_t units = a->elem_count / unit, units_a_part = room / unit;
     uint64_t parts = (units + units_a_part - 1) / units_a_part;
     if (parts > TP_FILES_MAX)

@@ -84,16 +84,13 @@ struct rows {
 uint64_t tp_maker_limit(const struct tp_maker *maker, const struct tp_array *a, size_t room)
 {
     unsigned item = tp_array_item_bytes(a), widest = 0;
-    uint64_t piece = maker->piece_bytes, even = 0;
+    uint64_t piece = maker->piece_bytes;
     uint64_t limit = room < piece ? (room + item - 1) / item : piece / item;
     for (uint32_t i = 0; i < a->piece_count; i++) {
         unsigned bits = tp_dtype_bits((enum tp_dtype)a->pieces[i].source_dtype);
         widest = a->pieces[i].op == TP_OP_CAST && bits > widest ? bits : widest;
-        even |= a->pieces[i].op == TP_OP_UNPACK_F4;
     }
-    if (widest > 0 && limit > piece * 8 / widest)
-        limit = piece * 8 / widest;
-    return (limit + even) & ~even;
+    return widest > 0 ? tp_smaller(limit, piece * 8 / widest) : limit;
 }
 
 /* The kernel copies twice as fast between addresses that are alike in a cache line: where a source's byte lies in its
@@ -104,6 +101,22 @@ static size_t source_shift(const struct tp_logical *l, uint64_t first)
         return 0;
     uint64_t offset = l->tensor->extents[0].offset_bytes + first * tp_dtype_bits((enum tp_dtype)l->tensor->dtype) / 8;
     return (size_t)(offset % LINE);
+}
+
+/* Two codes share a byte, and a row may begin and end at either: what lies beside it is read with it. */
+static enum tp_status unpack_rows(struct tp_maker *m, const struct tp_logical *l, const struct rows *r, uint8_t *dst,
+                                  struct tp_error *err)
+{
+    bool is_dense = r->stride == r->elem_count;
+    uint64_t rows = is_dense ? 1 : r->row_count, count = is_dense ? r->elem_count * r->row_count : r->elem_count;
+    for (uint64_t i = 0, first = r->first; i < rows; i++, first += r->stride, dst += count) {
+        uint64_t low = first / 2 * 2, high = (first + count + 1) / 2 * 2;
+        enum tp_status st = tp_logical_read(&m->reader, l, low, high - low, m->in, err);
+        if (st)
+            return st;
+        tp_values_unpack_f4(m->kernels, dst, m->in, (unsigned)(first - low), (size_t)count);
+    }
+    return TP_OK;
 }
 
 static enum tp_status make_rows(struct tp_maker *m, const struct tp_array *a, const struct rows *r, uint8_t *dst,
@@ -117,6 +130,8 @@ static enum tp_status make_rows(struct tp_maker *m, const struct tp_array *a, co
                   (uintptr_t)dst % sizeof(float) != 0; /* payloads begin at any byte, floats do not */
     uint8_t *target = p->op == TP_OP_COPY && !is_odd ? dst : in;
     struct tp_values values;
+    if (p->op == TP_OP_UNPACK_F4)
+        return unpack_rows(m, l, r, dst, err);
     enum tp_status st = tp_values_of(&values, a, p, m->kernels, m->saturate, err);
     if (st)
         return st;

@@ -113,8 +113,6 @@ void tp_values_make(const struct tp_values *v, void *dst, void *src, size_t n, s
         make_by_arithmetic(v, dst, src, n, &seen->stats);
     } else if (v->op == TP_OP_CAST) {
         k->cast[kind_of[v->from]][kind_of[v->to]](dst, src, n, v->saturate, &seen->stats);
-    } else if (v->op == TP_OP_UNPACK_F4) {
-        k->unpack_f4(dst, src, n / 2);
     } else {
         if (dst != src)
             memcpy(dst, src, bits < 8 ? n : n * bits / 8); /* F4 and F6 as they are count the bytes of their codes */
@@ -122,5 +120,20 @@ void tp_values_make(const struct tp_values *v, void *dst, void *src, size_t n, s
             seen->odd_bool_count += k->count_not_bool(dst, n);
         else if (v->counts)
             k->measure[kind_of[v->from]](dst, n, &seen->stats);
+    }
+}
+
+void tp_values_unpack_f4(const struct tp_kernels *k, uint8_t *dst, const uint8_t *src, unsigned skip, size_t n)
+{
+    uint8_t pair[2];
+    if (n > 0 && skip > 0) {
+        k->unpack_f4(pair, src++, 1);
+        *dst++ = pair[1];
+        n--;
+    }
+    k->unpack_f4(dst, src, n / 2);
+    if (n % 2) {
+        k->unpack_f4(pair, src + n / 2, 1);
+        dst[n - 1] = pair[0];
     }
 }

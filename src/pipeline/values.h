@@ -29,7 +29,10 @@ enum tp_status tp_values_of(struct tp_values *values, const struct tp_array *arr
                             const struct tp_kernels *kernels, bool saturate, struct tp_error *err);
 
 /* n values as read, at src, to dst; src is changed where that is easier. dst is src, or apart from it; where the op is
- * a cast or unpacks, apart. */
+ * a cast, apart. */
 void tp_values_make(const struct tp_values *values, void *dst, void *src, size_t n, struct tp_result *seen);
+
+/* n codes of F4 behind the `skip` first, which are none or one, to one a byte. */
+void tp_values_unpack_f4(const struct tp_kernels *kernels, uint8_t *dst, const uint8_t *src, unsigned skip, size_t n);
 
 #endif

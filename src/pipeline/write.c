@@ -215,7 +215,7 @@ static enum tp_status write_elems(struct tp_worker *w, const struct tp_out_exten
         tp_hasher_update(w->hasher, made, (size_t)in_tile * item);
         return tp_write_append(w, made, (size_t)in_tile * item, err);
     }
-    *count = tp_smaller(*count, tp_maker_limit(&w->maker, a, room)); /* of codes in pairs, both of each */
+    *count = tp_smaller(*count, tp_maker_limit(&w->maker, a, room));
     st = st ? st : tp_make(&w->maker, e, at, *count, w->out + w->fill, err);
     if (st)
         return st;

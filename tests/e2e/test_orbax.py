@@ -452,6 +452,19 @@ def test_compat_stores_what_older_readers_do_not_know_as_uint8(tmp_path: Path, r
     run("verify", "--model", tmp_path / "out", "--source", source)
 
 
+@pytest.mark.parametrize("chunk_bytes", [1 << 10, 1 << 16])
+@pytest.mark.parametrize("shape", [(700, 1001), (2, 350, 1001), (2, 40001), (90002,), (30000, 3)])
+def test_packed_codes_are_cut_into_chunks_at_either_of_a_byte(
+    tmp_path: Path, rng: np.random.Generator, shape: tuple[int, ...], chunk_bytes: int
+):
+    arrays = {"codes": random_array(rng, "F4", shape)}
+    folder = write_checkpoint(tmp_path / "source", arrays)
+    words = ("--format", "orbax", "--no-ocdbt", "--workers", 2, "--chunk-bytes", chunk_bytes)
+    run("convert", "-i", folder, "-o", tmp_path / "out", *words)
+    assert_tree(BARE["standard"](tmp_path / "out"), arrays)
+    run("verify", "--model", tmp_path / "out", "--source", folder)
+
+
 def test_the_example_restores_a_model(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -340,7 +340,7 @@ def test_an_array_above_the_shard_size_is_split_into_rows(tmp_path: Path, rng: n
 
 
 @pytest.mark.parametrize("shape", [(334, 3), (2, 1501), (6004,), (998, 3, 1)])
-def test_packed_codes_are_split_at_whole_bytes(
+def test_packed_codes_are_split_at_either_of_a_byte(
     tmp_path: Path, rng: np.random.Generator, convert: Convert, shape: tuple[int, ...]
 ):
     arrays = {"codes": random_array(rng, "F4", shape)}
