@@ -243,10 +243,11 @@ static void take_back(struct group *g, uint64_t bytes)
 static enum tp_status order_part(struct group *g, struct tp_error *err)
 {
     uint64_t chunk_count = tp_spread_chunk_count(g->s, &g->part), early = g->early_bytes / chunk_count;
-    uint8_t *bytes = g->w->maker.tile.bytes;
     enum tp_status st = TP_OK;
     for (uint64_t k = 0; k < chunk_count && !st && !is_stopped(g) && !scans(g); k++) {
         struct tp_spread_rows chunk = tp_spread_chunk(g->s, &g->part, k);
+        /* The kernel copies twice as fast between addresses that are alike in a line of the cache. */
+        uint8_t *bytes = g->w->maker.tile.bytes + offset_of(g, chunk.first) % TP_SPREAD_LINE;
         st = read_chunk(g, &chunk, bytes, g->sums[k], err);
         st = st ? st : order_chunk(g, &chunk, bytes, err);
         take_back(g, k + 1 < chunk_count ? early : g->early_bytes);

@@ -9,10 +9,11 @@
 
 /* In 1/1024 of the time in which a byte is copied, for every byte that is made. Measured with bench/bench.py --maps. */
 #define CALL (UINT64_C(8192) * 1024) /* one read or write, for as many bytes as it has */
-#define SECOND_PASS UINT64_C(3584)   /* read, put in order, written once more */
+#define SECOND_PASS UINT64_C(2048)   /* read, put in order, written once more */
 #define IDLE UINT64_C(3072)          /* workers at the end, if a group is all there is: it is one worker's */
 #define NEVER UINT64_MAX
 
+#define MEETING 2048u /* bytes: rows that are a multiple of it apart meet in a few lines of the cache */
 #define TILE_BEST ((uint64_t)16 << 20) /* in both passes; more leaves the cache that cores share */
 
 static const struct tp_axis *loop_that_steps(const struct tp_cut *cut, uint64_t src_stride)
@@ -74,6 +75,8 @@ static bool choose_width(struct tp_spread *s, uint64_t room, uint64_t rows, uint
         j++;
     uint64_t parts = tp_parts(v->length[j], tp_smaller(v->length[j], most / v->volume[j]));
     uint64_t steps = tp_parts(v->length[j], parts);
+    if (steps * v->volume[j] * s->item % MEETING == 0)
+        steps = tp_parts(v->length[j], parts + 1);
     s->width = steps * v->volume[j];
     s->turn = v->length[j] * v->volume[j];
     for (unsigned i = 0; i < v->rank; i++)
@@ -116,7 +119,7 @@ bool tp_spread_plan(struct tp_spread *spread, const struct tp_plan *plan, const 
 {
     const struct tp_array *a = &plan->arrays[e->array];
     struct tp_spread s = {.item = tp_array_item_bytes(a)};
-    uint64_t room = tile_bytes ? tp_tile_room_bytes(tile_bytes) / s.item : 0;
+    uint64_t room = tile_bytes ? (tp_tile_room_bytes(tile_bytes) - TP_SPREAD_LINE) / s.item : 0;
     if (room == 0 || e->elem_count <= room || !can_be_spread(plan, a))
         return false;
     tp_view_of_array(&s.view, a);

@@ -15,6 +15,7 @@
 #include "pipeline/cut.h"
 
 #define TP_SPREAD_BLOCKS_MAX 62u /* in a group */
+#define TP_SPREAD_LINE 64u       /* of the cache: memory for a chunk has one more, see its second pass */
 
 /* How an extent is spread. Positions are those of the array's elements. */
 struct tp_spread {
