@@ -8,8 +8,9 @@ as the conversion writes.
     bench.py --gpt-oss 24          gpt-oss-20b with its real names and shapes: needs 70 GB of disk; fewer layers, less
 
 A figure alone says little: page caches, virtual machines that give memory back, and neighbours move it by a factor of
-five. So every round runs every contestant, the order turns from round to round, and the best of each is compared with
-the best of the others. Nothing here is a test; it prints what it saw.
+five. So every round runs every contestant, the order turns from round to round, the first of three runs in a row does
+not count (it pays for what the one before gave back), and the best of each is compared with the best of the others.
+Nothing here is a test; it prints what it saw.
 """
 
 import argparse
@@ -77,10 +78,14 @@ class Contestant:
             self.peak_mib = max(self.peak_mib, peak)
 
 
+IN_A_ROW = 3  # runs of one contestant in a round; the first takes memory from the host again, and does not count
+
+
 def interleave(contestants: list[Contestant], rounds: int, scratch: Path) -> None:
-    for number in range(rounds + 1):  # the first warms up
+    for number in range(rounds):
         for i in range(len(contestants)):
-            contestants[(i + number) % len(contestants)].go(scratch, counts=number > 0)
+            for turn in range(IN_A_ROW):
+                contestants[(i + number) % len(contestants)].go(scratch, counts=turn > 0)
 
 
 def table(contestants: list[Contestant], size_bytes: int) -> None:
@@ -261,7 +266,7 @@ def main() -> None:
     parser.add_argument("--gpt-oss", type=int, default=0, metavar="LAYERS", help="gpt-oss-20b alone, of so many layers")
     parser.add_argument("--maps", action="store_true", help="maps alone")
     parser.add_argument("--layout", choices=["in-out", "out-in"], default="in-out", help="its experts' (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="besides a warm-up (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of two runs that count (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="and threads of the copy limit (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the working folder")
     args = parser.parse_args()

@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--copy-limit", default="build/release/bench/copy_limit", help="the program (%(default)s)")
     parser.add_argument("--size", type=parse_size, default="2GiB", help="of the checkpoint (2GiB)")
     parser.add_argument("--sparse", type=parse_size, default="100GB", help="of the sparse one (100GB)")
-    parser.add_argument("--rounds", type=int, default=7, help="of writing, besides a warm-up (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of writing, of two runs that count (%(default)s)")
     parser.add_argument("--restores", type=int, default=5, help="of restoring, besides a warm-up (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="and threads of the copy limit (%(default)s)")
     args = parser.parse_args()
