@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Every malformed, hostile or merely unusual checkpoint of malformed.py through the command.
+"""Every malformed, hostile or merely unusual checkpoint of malformed.py through every command that reads one.
 
 A refusal is exit code 3 with one message that names the file, and the tensor where there
 is one; nothing on stdout, no output. A warning is exit code 0 and a line that says so. Sound files are silent.
+The loader reads outputs alone, and takes none of these for one.
 
 Environment: TENSORPORT_ASAN_BIN, where it is set, is the command built with AddressSanitizer; it then runs as well.
 """
@@ -10,15 +11,22 @@ Environment: TENSORPORT_ASAN_BIN, where it is set, is the command built with Add
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
-from malformed import ACCEPT, EXIT, FILES, FOLDERS, WARN, Case, make_all
+from malformed import ACCEPT, EXIT, FILES, FOLDERS, REJECT, WARN, Case, make_all, tensors
 
+import tensorport
 from conftest import command_path
 
-NAMES = [*FILES, *(name for name, *_ in FOLDERS)]
+VERDICTS = [
+    *((name, verdict) for name, (verdict, *_) in FILES.items()),
+    *((name, verdict) for name, verdict, *_ in FOLDERS),
+]
+NAMES = [name for name, _ in VERDICTS]
+REFUSED = [name for name, verdict in VERDICTS if verdict == REJECT]
 NOT_CONVERTED = {"g10"}  # six-bit floats: sound, can be looked at, have no documented bit order
 
 
@@ -71,6 +79,32 @@ def test_convert_says_the_same_and_makes_nothing(cases: dict[str, Case], tmp_pat
     code = 3 if name in NOT_CONVERTED else EXIT[case.verdict]
     check(case, run(commands()[0], "convert", "-i", case.path, "-o", tmp_path / "out", "--dry-run"), code)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands want beside a source: `out`, an output, and `map.json`, that keeps every name."""
+    folder = tmp_path_factory.mktemp("sound")
+    (folder / "model.safetensors").write_bytes(tensors(t=("F32", [2], struct.pack("<2f", 1, 2))))
+    made = run(commands()[0], "convert", "-i", folder / "model.safetensors", "-o", folder / "out", "--quiet")
+    assert made.returncode == 0, made.stderr
+    (folder / "map.json").write_text('{"tensorport_map": 1, "unmatched": "keep", "rules": [{"from": "t", "to": "t"}]}')
+    return folder
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_all_that_read_a_source_say_the_same(cases: dict[str, Case], sound: Path, name: str) -> None:
+    case = cases[name]
+    for command in commands():
+        check(case, run(command, "verify", "--model", sound / "out", "--source", case.path), 3)
+        check(case, run(command, "map", "check", sound / "map.json", "--input", case.path), 3)
+        check(case, run(command, "map", "explain", "t", "--map", sound / "map.json", "--input", case.path), 3)
+
+
+def test_the_loader_takes_none_for_an_output(cases: dict[str, Case]) -> None:
+    for case in cases.values():
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            tensorport.open(case.path)
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
