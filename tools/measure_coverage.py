@@ -44,7 +44,7 @@ def main() -> int:
     os.environ["LLVM_PROFILE_FILE"] = str(COUNTS / "%4m.profraw")
     if not totals.failures:
         totals.add(run_tests.run_meson("coverage", run_tests.ALL))
-        totals.add(run_tests.run_pytest("coverage", "tests/e2e", "tests/cli"))
+        totals.add(run_tests.run_pytest("coverage"))
         raw = [str(path) for path in COUNTS.iterdir()]
         subprocess.run(["llvm-profdata", "merge", "-sparse", *raw, "-o", str(PROFILE)], check=True)
         print(llvm_cov("report", "-show-functions=false", "-show-region-summary=false"))

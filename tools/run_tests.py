@@ -63,7 +63,6 @@ def environment(kind: str) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT / "python"),
         "TENSORPORT_BIN": str(build / "cli" / "tensorport"),
-        "TENSORPORT_ASAN_BIN": str(BUILD / ("coverage" if kind == "coverage" else "asan") / "cli" / "tensorport"),
         "TENSORPORT_CAST_TABLE": str(build / "tests" / "kernels" / "cast_table"),
         "TENSORPORT_READ_HEADERS": str(build / "tests" / "unit" / "read_headers"),
         "TENSORPORT_READ_VALUES": str(build / "tests" / "unit" / "read_values"),
@@ -103,7 +102,10 @@ def run_meson(kind: str, suites: list[str], wrapper: str = "") -> Totals:
 
 
 def run_pytest(kind: str, *options: str, **variables: str) -> Totals:
-    """The Python tests, with the programs of build/<kind>; `variables` of the environment say how long they go on."""
+    """The Python tests (all, where `options` name no file) with the programs of build/<kind>.
+
+    `variables` of the environment say how long they go on.
+    """
     report = BUILD / f"pytest-{kind}.xml"
     report.unlink(missing_ok=True)
     command = [PYTHON, "-m", "pytest", "-q", "--no-header", "-rs", "-p", "no:cacheprovider"]
@@ -131,7 +133,7 @@ SHORT = [
     ("checks", lambda: run_checks(CHECKS)),
     ("C programs", lambda: run_meson("test", ALL)),
     ("C programs, ASan and UBSan", lambda: run_meson("asan", ALL)),
-    ("command and loader", lambda: run_pytest("test", "tests/e2e", "tests/cli", "tests/maps")),
+    ("command and loader", lambda: run_pytest("test")),
     ("command and malformed files, ASan and UBSan", lambda: run_pytest("asan", *SANITIZED)),
 ]
 LONG = [
@@ -161,7 +163,7 @@ LONG = [
     ),
     ("kernels, other CPUs", lambda: run_checks(OTHER_CPUS)),
     ("C programs, long tier", lambda: run_meson("test", SLOW)),
-    ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long", "tests/e2e", "tests/cli", "tests/maps")),
+    ("sweeps, large and slow", lambda: run_pytest("test", "-m", "long")),
 ]
 
 
